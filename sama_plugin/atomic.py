@@ -22,7 +22,9 @@ def check_writable(folder: PathLike) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise OutputError(f"cannot write to {folder}: {error.strerror or error}; choose another output folder") from error
+        raise OutputError(
+            f"cannot write to {folder}: {error.strerror or error}; choose another output folder"
+        ) from error
     return folder
 
 

@@ -63,7 +63,7 @@ class Registry:
 
 
 def nearest(word: str, known) -> str:
-    """" (did you mean 'x'?)" for the closest known word, or an empty string."""
+    """ " (did you mean 'x'?)" for the closest known word, or an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
@@ -78,4 +78,6 @@ def _import(registry: str, key: str, target: str) -> Any:
         module = importlib.import_module(module_name)
         return getattr(module, attribute) if attribute else module
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{registry} {key!r} points to {target!r}, which cannot be imported: {error}") from error
+        raise ConfigError(
+            f"{registry} {key!r} points to {target!r}, which cannot be imported: {error}"
+        ) from error
