@@ -1,0 +1,1 @@
+"""Transformers-native InternVL (`InternVLForConditionalGeneration`), transformers 4.55 and later."""
