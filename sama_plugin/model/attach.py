@@ -1,0 +1,251 @@
+"""`attach(model, tokenizer, config)`: give a host two senses; `detach()`: take them away without a trace.
+
+What attach does to the host, all of it undone by detach: six inert hooks (`taps.py`), one submodule `model.sama`, and a
+`forward` on the instance that understands the extra keyword `sama=SamaBatch`. The tokenizer is copied. The frozen
+segmenter stays outside the module tree, so no optimiser, sharding or checkpoint of the host ever sees it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import inspect
+import threading
+from typing import Any, Iterator, Optional
+
+import torch
+from torch import Tensor, nn
+
+from sama_plugin.dialog.tokens import TokenIds, add_tokens
+from sama_plugin.errors import HostError, SlotError
+from sama_plugin.hosts.base import HostAdapter, find_adapter
+from sama_plugin.model.batch import SamaBatch
+from sama_plugin.model.config import SamaConfig
+from sama_plugin.model.sama import SamaModules, VisualCache
+from sama_plugin.model.taps import Call, Taps
+from sama_plugin.segment.base import Segmenter
+
+
+def attach(
+    model: nn.Module,
+    tokenizer: Any,
+    config: Optional[SamaConfig] = None,
+    *,
+    segmenter: Optional[Segmenter] = None,
+    share_tokenizer: bool = False,
+) -> SamaModel:
+    """Attach the plugin to a host, before or after PEFT wrapped it.
+
+    Args:
+        model: the host, or a PeftModel around it.
+        tokenizer: the host's tokenizer; a copy receives the new tokens unless `share_tokenizer` (patched scripts that
+            pass one tokenizer object around need that).
+        config: sizes and choices; defaults to the released ones.
+        segmenter: a built segmenter; by default the one `config.seg.segmenter` names.
+
+    Raises:
+        HostError: unknown host, a compiled host (hooks set later never fire there), or already attached.
+    """
+    config = config or SamaConfig()
+    host = unwrap(model)
+    _refuse_compiled(model, host)
+    if isinstance(getattr(host, "sama", None), SamaModules):
+        raise HostError("this model already has the plugin attached; call detach() on the first handle before attaching again")
+    adapter = find_adapter(host)
+    if segmenter is None:
+        from sama_plugin.segment.base import build_segmenter
+
+        segmenter = build_segmenter(config.seg.segmenter, config.seg.weights)
+    tokenizer = tokenizer if share_tokenizer else copy.deepcopy(tokenizer)
+    return SamaModel(host, adapter, tokenizer, add_tokens(tokenizer), config, segmenter)
+
+
+class SamaModel:
+    """Handle on an attached host: calls, losses, trainable parameters, detach.
+
+    Attributes:
+        host: the unwrapped host model. adapter: how it is held. tokenizer: the one that knows the new tokens.
+        ids: ids of the new tokens. modules: the trainable submodule (also `host.sama`). segmenter: frozen.
+        last_losses: parts of the most recent training loss, detached floats-to-be (tensors).
+    """
+
+    def __init__(
+        self,
+        host: nn.Module,
+        adapter: HostAdapter,
+        tokenizer: Any,
+        ids: TokenIds,
+        config: SamaConfig,
+        segmenter: Segmenter,
+    ):
+        self.host, self.adapter, self.tokenizer, self.ids = host, adapter, tokenizer, ids
+        self.config, self.segmenter = config, segmenter
+        self.last_losses: dict[str, Tensor] = {}
+        self.image_id = tokenizer.convert_tokens_to_ids(adapter.image_token())
+        height, width = adapter.grid(host)
+        self._lock = threading.RLock()
+        with _seeded(config.seed):
+            self.modules = SamaModules(config, adapter.width(host), height * width, len(ids.in_order()), segmenter)
+            self._start_rows()
+        device = adapter.input_embeddings(host).weight.device
+        self.modules.to(device)
+        segmenter.to(device)
+        host.add_module("sama", self.modules)
+        self.taps = Taps(host, adapter, self.modules, ids, self.image_id)
+        self._forward_before = host.__dict__.get("forward")
+        host.forward = self._wrap_forward(host.forward)
+        host.sama.handle = _Unregistered(self)
+
+    def detach(self) -> nn.Module:
+        """Remove hooks, submodule and forward; returns the host, as it was before `attach`."""
+        if self.taps.call is not None:
+            raise HostError("a plugin call is active; finish it before detaching")
+        self.taps.remove()
+        if self._forward_before is None:
+            del self.host.forward
+        else:
+            self.host.forward = self._forward_before
+        del self.host.sama
+        return self.host
+
+    def mark_trainable(self) -> list[str]:
+        """Switch gradients on for the plugin's parameters (PEFT may have switched them off); returns their names."""
+        unused = getattr(self.segmenter, "decoder_parameters_unused_by_vectors", ())
+        names = []
+        for name, parameter in self.modules.named_parameters():
+            trained = not any(name == f"mask_decoder.{part}" or name.startswith(f"mask_decoder.{part}.") for part in unused)
+            parameter.requires_grad_(trained)
+            if trained:
+                names.append(name)
+        return names
+
+    @contextlib.contextmanager
+    def call(self, batch: Optional[SamaBatch], cache: Optional[VisualCache] = None) -> Iterator[Call]:
+        """Make the taps act for the block; one call a model at a time."""
+        if not self._lock.acquire(blocking=False):
+            raise HostError("another thread is inside a plugin call on this model; use one model a thread")
+        try:
+            if self.taps.call is not None:
+                raise HostError("a plugin call is active on this model; calls do not nest")
+            self.taps.call = call = Call(batch, cache)
+            fields = [(owner, name, getattr(owner, name)) for owner, name in self.adapter.vocabulary_fields(self.host)]
+            for owner, name, size in fields:
+                setattr(owner, name, max(size, self.taps.vocabulary))
+            try:
+                yield call
+            finally:
+                for owner, name, size in fields:
+                    setattr(owner, name, size)
+                self.taps.call = None
+        finally:
+            self._lock.release()
+
+    def encode_frames(self, pixels: Tensor) -> Tensor:
+        """(N, 3, S, S) to projected visual tokens (N, tokens, C), without gradient, taps inert."""
+        with torch.no_grad():
+            output = self.host.get_image_features(pixel_values=pixels.to(self.device))
+        output = getattr(output, "pooler_output", output)
+        return torch.cat(list(output)) if isinstance(output, (list, tuple)) else output
+
+    @property
+    def device(self) -> torch.device:
+        """Where the host's embeddings live."""
+        return self.adapter.input_embeddings(self.host).weight.device
+
+    def seg_states(self, call: Call) -> Tensor:
+        """(S, C) final hidden states at the [SEG] tokens of a teacher-forced call, in text order."""
+        return call.hidden[call.ids == self.ids.seg]
+
+    def _training_forward(self, forward: Any, batch: SamaBatch, args: tuple, kwargs: dict) -> Any:
+        batch = batch.to(self.device)
+        self.segmenter.to(self.device)
+        with self.call(batch) as call:
+            output = forward(*args, **kwargs)
+            planned = (batch.regions * self.modules.region.slots, self.modules.aggregator.count(batch))
+            if call.written != planned:
+                raise SlotError(f"{call.written} (region, context) slots were written, {planned} were planned")
+            if getattr(output, "loss", None) is None or self.modules.seg_head is None:
+                return output
+            parts = self.modules.mask_losses(self.seg_states(call), batch, self.segmenter)
+        self.last_losses = {"text": output.loss.detach(), **{name: part.detach() for name, part in parts.items()}}
+        output.loss = output.loss + sum(parts.values()).to(output.loss.dtype)
+        return output
+
+    def _wrap_forward(self, forward: Any) -> Any:
+        handle = self
+
+        @functools.wraps(forward)
+        def sama_forward(*args, sama: Optional[SamaBatch] = None, **kwargs):
+            if sama is None:
+                return forward(*args, **kwargs)
+            return handle._training_forward(forward, sama, args, kwargs)
+
+        signature = inspect.signature(forward)
+        extra = inspect.Parameter("sama", inspect.Parameter.KEYWORD_ONLY, default=None)
+        parameters = list(signature.parameters.values())
+        at = next((i for i, p in enumerate(parameters) if p.kind is p.VAR_KEYWORD), len(parameters))
+        sama_forward.__signature__ = signature.replace(parameters=[*parameters[:at], extra, *parameters[at:]])
+        return sama_forward
+
+    @torch.no_grad()
+    def _start_rows(self) -> None:
+        """New rows start at the mean of the host's rows, inputs with its spread, so that no new token stands out."""
+        pairs = (
+            (self.modules.input_rows, self.adapter.input_embeddings(self.host), 1.0),
+            (self.modules.output_rows, self.adapter.output_embeddings(self.host), 0.1),
+        )
+        for rows, table, spread in pairs:
+            weight = table.weight.detach().float()
+            mean, std = weight.mean(0), weight.std(0)
+            noise = torch.randn(rows.weight.shape) * std.cpu() * spread
+            rows.weight.copy_(mean.cpu() + noise)
+
+
+class _Unregistered:
+    """Carries the handle on the submodule without making a module cycle; copies and pickles carry nothing."""
+
+    def __init__(self, handle: SamaModel):
+        self._handle = handle
+
+    def __call__(self) -> SamaModel:
+        return self._handle
+
+    def __reduce__(self):
+        raise TypeError("an attached model cannot be pickled; save the plugin with save_adapter and attach again")
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The host inside PEFT, DDP or a DeepSpeed engine; the model itself if there is no wrapping."""
+    while True:
+        if hasattr(model, "get_base_model"):
+            model = model.get_base_model()
+        elif isinstance(model, nn.parallel.DistributedDataParallel) or type(model).__name__ == "DeepSpeedEngine":
+            model = model.module
+        else:
+            return model
+
+
+def attached(model: nn.Module) -> SamaModel:
+    """The handle of an attached model, however it is wrapped; HostError if the plugin is not attached."""
+    modules = getattr(unwrap(model), "sama", None)
+    if not isinstance(modules, SamaModules):
+        raise HostError("the plugin is not attached to this model; call sama_plugin.attach(model, tokenizer, config) first")
+    return modules.handle()
+
+
+def _refuse_compiled(*models: nn.Module) -> None:
+    for model in models:
+        for name, module in model.named_modules():
+            if type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None:
+                raise HostError(
+                    f"{name or type(model).__name__} is already compiled and would never run the plugin's hooks; "
+                    "attach first, compile afterwards"
+                )
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,88 @@
+"""All sizes and choices of the plugin, as dataclasses (YAML under `configs/` fills them).
+
+Defaults are the released SAMA sizes (BERT-base Q-Formers, 32 queries, windows of 512 vectors) with the right behaviour;
+`configs/mini.yaml` holds the twin that trains on two CPU cores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, Optional
+
+from sama_plugin.errors import ConfigError
+from sama_plugin.media.frames import FramePolicy
+
+
+@dataclass
+class AggregatorConfig:
+    """Spatio-temporal context aggregator (SAMA section 3; upstream constants in brackets are the defaults)."""
+
+    kind: str = "sama"  # a name in the aggregator registry; "none" switches context tokens off
+    hidden: int = 768
+    heads: int = 12
+    ffn: int = 3072
+    spatial_layers: int = 12
+    temporal_layers: int = 2
+    spatial_queries: int = 32
+    temporal_queries: int = 32
+    window: int = 512  # vectors, not frames
+    stride: int = 512
+    cross_frequency: int = 2  # spatial layers i with i % cross_frequency == 0 attend to the frame
+    encoder_width: int = 1408  # width the frame tokens are projected to before the spatial Q-Former
+    question: Literal["host", "wordpiece"] = "host"
+    max_question: int = 256  # tokens, cut on the left
+    time_embedding: bool = True
+
+
+@dataclass
+class RegionConfig:
+    """Region encoder: pooled visual token and shape token."""
+
+    kind: str = "sama"
+    shape_size: int = 112
+    shape_hidden: int = 1024
+
+
+@dataclass
+class SegConfig:
+    """[SEG] head, segmenter and mask losses (weights: 2.0 BCE, 0.5 Dice, on 12,544 points)."""
+
+    segmenter: str = "sam2.1_hiera_large"  # a name in the segmenter registry
+    weights: Optional[str] = None  # checkpoint path of the segmenter; None for packaged or random weights
+    train_mask_decoder: bool = True  # a copy; memory propagation always uses the original
+    bce_weight: float = 2.0
+    dice_weight: float = 0.5
+    score_weight: float = 1.0
+    points: int = 12544
+    oversample: float = 3.0
+    importance: float = 0.75
+    label_size: int = 256
+
+
+@dataclass
+class LoraSettings:
+    """LoRA on the language model, by PEFT; `r: 0` trains none."""
+
+    r: int = 128
+    alpha: int = 256
+    dropout: float = 0.05
+    targets: tuple[str, ...] = ("q", "k", "v", "o", "gate", "up", "down")
+
+
+@dataclass
+class SamaConfig:
+    """Everything `attach` needs to know."""
+
+    aggregator: AggregatorConfig = field(default_factory=AggregatorConfig)
+    region: RegionConfig = field(default_factory=RegionConfig)
+    seg: SegConfig = field(default_factory=SegConfig)
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    frames: FramePolicy = field(default_factory=FramePolicy)
+    compat: Literal["default", "released"] = "default"
+    seed: int = 0  # initial weights of the plugin's modules
+
+    def __post_init__(self) -> None:
+        if self.aggregator.hidden % self.aggregator.heads:
+            raise ConfigError(
+                f"aggregator.hidden {self.aggregator.hidden} is not a multiple of aggregator.heads {self.aggregator.heads}"
+            )

@@ -1,0 +1,137 @@
+"""The trainable part of the plugin as one module, `model.sama`.
+
+    features, questions, regions ─► region encoder ─► region tokens ─┐
+                                └─► aggregator     ─► context tokens ┴─► overwritten placeholders
+    final hidden state of [SEG] ─► seg head ─► prompt vector ─► mask decoder (our copy) ─► masks, losses
+
+Every module is called exactly once in a training forward, in the order above, on zero-length input when there is no
+work: DDP and ZeRO need every rank to meet the same modules in the same order. The frozen segmenter is not in here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+
+from sama_plugin.errors import SlotError
+from sama_plugin.model.batch import SamaBatch
+from sama_plugin.model.config import SamaConfig
+from sama_plugin.nn.losses import object_score_loss, point_sampled_mask_loss
+from sama_plugin.nn.rows import RowAdapter
+from sama_plugin.nn.seg import SegHead
+from sama_plugin.segment.base import Prompt, Segmenter
+
+
+@dataclass
+class VisualCache:
+    """Frames of a video that were encoded before: projected tokens and the aggregator's spatial pass."""
+
+    features: Tensor  # (NF, N, C)
+    spatial: Optional[Tensor] = None  # (NA, Qs, h), rows of `SamaBatch.aggregator_rows`
+
+
+class SamaModules(nn.Module):
+    """Region encoder, aggregator, token rows, [SEG] head and mask decoder copy.
+
+    Args:
+        config: sizes and choices.
+        width: C of the host's language model.
+        tokens: N visual tokens a frame.
+        rows: number of new token ids.
+        segmenter: the frozen segmenter (its mask decoder is copied), or None when masks are not wanted.
+    """
+
+    def __init__(
+        self, config: SamaConfig, width: int, tokens: int, rows: int, segmenter: Optional[Segmenter]
+    ):
+        super().__init__()
+        from sama_plugin.nn.aggregator import build_aggregator
+        from sama_plugin.nn.region import build_region_encoder
+
+        self.config, self.width, self.tokens = config, width, tokens
+        self.input_rows = RowAdapter(rows, width)
+        self.region = build_region_encoder(config.region, width, config.aggregator.hidden)
+        self.aggregator = build_aggregator(config.aggregator, width)
+        self.output_rows = RowAdapter(rows, width)
+        self.seg_head: Optional[SegHead] = None
+        self.mask_decoder: Optional[nn.Module] = None
+        if segmenter is not None:
+            self.seg_head = SegHead(width, segmenter.prompt_dim)
+            if config.seg.train_mask_decoder:
+                self.mask_decoder = segmenter.clone_mask_decoder()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Compute type of the modules; inputs are cast to it, outputs to the host's."""
+        return self.region.dtype
+
+    def slots(
+        self, features: Optional[Tensor], batch: SamaBatch, question: Tensor, cache: Optional[VisualCache]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Vectors for region placeholders (2R, C) and context placeholders (sum of F over prompts, C).
+
+        The third value is a zero scalar that keeps modules without work in the graph.
+        """
+        if features is None:
+            features = question.new_zeros(0, self.tokens, self.width)
+        features = features.to(self.dtype)
+        encoded = self.region(
+            features, batch.entry_row, batch.entry_weights, batch.entry_shape, batch.entry_owner, batch.regions
+        )
+        rows = batch.aggregator_rows
+        context = self.aggregator(
+            features[rows],
+            batch.frame_owner[rows],
+            batch.frame_time[rows],
+            batch.prompt_owner,
+            question.to(self.dtype),
+            batch.question_mask,
+            batch.question_kind,
+            encoded.aggregator_rows,
+            spatial=cache.spatial if cache is not None else None,
+        )
+        idle = 0.0 * (encoded.aggregator_rows.sum() + encoded.tokens.sum() + context.sum())
+        return encoded.tokens.flatten(0, 1), context, idle
+
+    def mask_losses(self, states: Tensor, batch: SamaBatch, segmenter: Segmenter) -> dict[str, Tensor]:
+        """BCE, Dice and object-score losses of the labelled (target, frame) pairs.
+
+        Args:
+            states: (S, C) final hidden states at [SEG], in text order.
+        """
+        targets = 0 if batch.target_owner is None else batch.target_owner.shape[0]
+        if states.shape[0] != targets:
+            raise SlotError(
+                f"{states.shape[0]} [SEG] tokens in the token sequences, {targets} mask targets in the batch "
+                f"({', '.join(batch.sample_ids[:4])}); the sequence was cut or edited after it was encoded"
+            )
+        vectors = self.seg_head(states.to(self.dtype))  # (S, prompt_dim)
+        size = segmenter.image_size
+        pixels = batch.segment_pixels if targets else vectors.new_zeros(0, 3, size, size)
+        with torch.no_grad():
+            frames = segmenter.encode(pixels)
+        pairs = batch.label_segment if targets else torch.zeros(0, dtype=torch.long, device=states.device)
+        chosen = vectors[batch.label_target] if targets else vectors
+        decoded = segmenter.decode(
+            frames.rows(pairs), Prompt(vectors=chosen[:, None]), mask_decoder=self.mask_decoder
+        )
+        present = batch.label_present if targets else torch.zeros(0, dtype=torch.bool, device=states.device)
+        labels = batch.label_mask if targets else vectors.new_zeros(0, *decoded.logits.shape[-2:])
+        seg = self.config.seg
+        bce, dice = point_sampled_mask_loss(
+            decoded.logits[present, 0].float(),
+            labels[present].float(),
+            points=seg.points,
+            oversample=seg.oversample,
+            importance=seg.importance,
+        )
+        score = object_score_loss(decoded.score.float(), present)
+        idle = 0.0 * (decoded.iou.sum() + decoded.all_logits.sum() + decoded.score.sum() + vectors.sum())
+        return {
+            "mask_bce": seg.bce_weight * bce + idle,
+            "mask_dice": seg.dice_weight * dice,
+            "object_score": seg.score_weight * score,
+        }

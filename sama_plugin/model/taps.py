@@ -1,0 +1,166 @@
+"""The four taps and the call that makes them act.
+
+Taps are hooks installed once, at attach. They return at once, same bits, until a `Call` is active; then
+
+1. *visual* keeps every frame's projected tokens and hands on only the rows the language model reads,
+2. *rows* replaces the vectors of our token ids at the input embedding, and our columns of the logits (appending them
+   when the ids lie past the host's table; the host is never resized),
+3. *decoder* overwrites region and context placeholders (and image placeholders, when the session already holds the
+   frames' tokens) in `inputs_embeds`; the sequence length never changes,
+4. *head* reads the final hidden states, which are the input of the output embedding.
+
+Slots are found by the ids seen at the embedding in the same forward pass. When the call ends, slots written must equal
+slots planned. Used by `attach.py` (training) and `generate.py` (inference).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+import torch
+from torch import Tensor, nn
+
+from sama_plugin.dialog.tokens import TokenIds
+from sama_plugin.errors import SlotError
+from sama_plugin.hosts.base import HostAdapter
+from sama_plugin.model.batch import SamaBatch
+from sama_plugin.model.sama import SamaModules, VisualCache
+
+
+@dataclass
+class Call:
+    """State of one plugin call: one training forward, or one generation (prefill and its decode steps)."""
+
+    batch: Optional[SamaBatch]
+    cache: Optional[VisualCache] = None  # frames encoded before; then no pixels are expected in this call
+    planned: tuple[int, int] = (0, 0)  # (region slots, context slots) this call must fill
+    ids: Optional[Tensor] = None  # (B, L) of the forward pass under way
+    features: Optional[Tensor] = None  # (NF, N, C)
+    states: list[Tensor] = field(default_factory=list)  # final hidden states, one tensor a forward pass
+    written: tuple[int, int] = (0, 0)
+    reading_question: bool = False
+
+    @property
+    def hidden(self) -> Tensor:
+        """(B, L, C) final hidden states of the latest forward pass."""
+        return self.states[-1]
+
+
+class Taps:
+    """Installs the hooks on a host and removes them again."""
+
+    def __init__(self, model: nn.Module, adapter: HostAdapter, modules: SamaModules, ids: TokenIds, image_id: int):
+        self.model, self.adapter, self.modules, self.ids, self.image_id = model, adapter, modules, ids, image_id
+        self.call: Optional[Call] = None
+        self.table = adapter.output_embeddings(model).weight.shape[0]
+        self.input_table = adapter.input_embeddings(model).weight.shape[0]
+        embedding, head = adapter.input_embeddings(model), adapter.output_embeddings(model)
+        self._handles = [
+            adapter.visual_module(model).register_forward_hook(self._on_visual),
+            embedding.register_forward_pre_hook(self._on_ids),
+            embedding.register_forward_hook(self._on_embeddings),
+            adapter.decoder(model).register_forward_pre_hook(self._on_decoder, with_kwargs=True),
+            head.register_forward_pre_hook(self._on_hidden),
+            head.register_forward_hook(self._on_logits),
+        ]
+
+    def remove(self) -> None:
+        """Take every hook away."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    @property
+    def vocabulary(self) -> int:
+        """Columns of the logits during a call."""
+        return max(self.table, max(self.ids.in_order()) + 1)
+
+    def _on_visual(self, module: nn.Module, args: tuple, output: Any) -> Any:
+        call = self.call
+        if call is None or call.batch is None:
+            return None
+        features = self.adapter.visual_features(output)  # (NF, N, C)
+        rows = call.batch.frame_owner.shape[0]
+        if features.shape[0] != rows:
+            raise SlotError(
+                f"the vision tower returned {features.shape[0]} frames where the frame plans of "
+                f"{_names(call.batch)} hold {rows}; pixel_values and the plugin's batch must come from one collator"
+            )
+        call.features = features
+        return self.adapter.with_visual_features(output, features[call.batch.keep_rows])
+
+    def _on_ids(self, module: nn.Module, args: tuple) -> Any:
+        call = self.call
+        if call is None or call.reading_question or args[0].dim() != 2:
+            return None
+        call.ids = args[0]
+        return (args[0].masked_fill(args[0] >= self.input_table, 0), *args[1:])
+
+    def _on_embeddings(self, module: nn.Module, args: tuple, output: Tensor) -> Any:
+        call = self.call
+        if call is None or call.reading_question or args[0].dim() != 2:
+            return None
+        rows = self.modules.input_rows().to(output.dtype)  # (n, C)
+        ours = torch.tensor(self.ids.in_order(), device=output.device)
+        match = call.ids[..., None] == ours  # (B, L, n)
+        return torch.where(match.any(-1, keepdim=True), rows[match.long().argmax(-1)], output)
+
+    def _on_decoder(self, module: nn.Module, args: tuple, kwargs: dict) -> Any:
+        call = self.call
+        embeds = kwargs.get("inputs_embeds")
+        if call is None or embeds is None or call.batch is None or len(call.states):
+            return None
+        visual = call.features if call.features is not None else call.cache.features if call.cache else None
+        question = self._question(call)
+        region, context, idle = self.modules.slots(visual, call.batch, question, call.cache)
+        if call.features is None and call.cache is not None:
+            kept = call.cache.features[call.batch.keep_rows].flatten(0, 1)
+            embeds = _write(embeds, call.ids == self.image_id, kept, "image", call.batch)
+        embeds = _write(embeds, call.ids == self.ids.region, region, "region", call.batch)
+        embeds = _write(embeds, call.ids == self.ids.context, context, "context", call.batch)
+        call.written = (region.shape[0], context.shape[0])
+        kwargs["inputs_embeds"] = embeds + idle.to(embeds.dtype)
+        return args, kwargs
+
+    def _question(self, call: Call) -> Tensor:
+        """(P, L, C) the host's own embeddings of the questions; its weights get no gradient from here."""
+        call.reading_question = True
+        try:
+            with torch.no_grad():
+                return self.adapter.input_embeddings(self.model)(call.batch.question_ids)
+        finally:
+            call.reading_question = False
+
+    def _on_hidden(self, module: nn.Module, args: tuple) -> None:
+        if self.call is not None:
+            self.call.states.append(args[0])
+
+    def _on_logits(self, module: nn.Module, args: tuple, output: Tensor) -> Any:
+        if self.call is None:
+            return None
+        columns = nn.functional.linear(args[0], self.modules.output_rows().to(args[0].dtype)).to(output.dtype)
+        missing = self.vocabulary - output.shape[-1]
+        if missing > 0:
+            floor = torch.finfo(output.dtype).min
+            output = torch.cat([output, output.new_full((*output.shape[:-1], missing), floor)], dim=-1)
+        index = torch.tensor(self.ids.in_order(), device=output.device)
+        return output.index_copy(-1, index, columns)  # (B, L, V)
+
+
+def _write(embeds: Tensor, slots: Tensor, vectors: Tensor, kind: str, batch: SamaBatch) -> Tensor:
+    """`embeds` (B, L, C) with its `slots` rows, in reading order, replaced by `vectors`; the numbers must agree."""
+    found = int(slots.sum())
+    if found != vectors.shape[0]:
+        raise SlotError(
+            f"{found} {kind} placeholders in the token sequences of {_names(batch)}, {vectors.shape[0]} vectors for "
+            "them; the sequence was cut or edited after it was encoded"
+        )
+    if found == 0:
+        return embeds
+    return embeds.masked_scatter(slots[..., None], vectors.to(embeds.dtype))
+
+
+def _names(batch: SamaBatch) -> str:
+    shown = ", ".join(batch.sample_ids[:4])
+    return f"samples {shown}{' and others' if len(batch.sample_ids) > 4 else ''}"
