@@ -1,0 +1,95 @@
+"""Text to token ids, in two voices: what people wrote, and what templates wrote.
+
+Words stay the user's: in `plain` text every special string is split into ordinary pieces, so a typed `<p>`, `[SEG]` or
+`<|im_end|>` cannot act as a token. `literal` text comes from a chat template or from us, and its special strings are
+tokens. Used by `spans`; nothing else calls a tokenizer on prompt text.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Iterator
+
+from sama_plugin.dialog.tokens import HOST_MARKS
+
+_ALWAYS_SPLIT = ("<img>", "</img>", "<IMG_CONTEXT>", "<image>", "<video>")
+
+
+class TextEncoder:
+    """Encodes with one tokenizer; built after the plugin's tokens were added.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+    """
+
+    def __init__(self, tokenizer: Any):
+        self.tokenizer = tokenizer
+        added = {entry.content: entry.special for entry in tokenizer.added_tokens_decoder.values()}
+        self.ids = {token: number for token, number in tokenizer.get_added_vocab().items()}
+        marks = [mark for mark in HOST_MARKS if mark in self.ids]
+        self._split = {
+            token
+            for token in self.ids
+            if token not in marks and (added.get(token, True) or token in _ALWAYS_SPLIT)
+        }
+        self._marks = _any_of(marks)
+        self._special = _any_of(self.ids)
+        self._forbidden = _any_of(self._split)
+
+    def plain(self, text: str) -> list[int]:
+        """Ids of user or assistant prose; only the host's own grounding marks stay tokens."""
+        ids: list[int] = []
+        for piece, is_mark in _cut(self._marks, text):
+            ids += [self.ids[piece]] if is_mark else self._without_tokens(piece)
+        return ids
+
+    def literal(self, text: str) -> list[int]:
+        """Ids of trusted text; every added token in it is one id."""
+        ids: list[int] = []
+        for piece, is_token in self.cut(text):
+            ids += [self.ids[piece]] if is_token else self._encode(piece)
+        return ids
+
+    def cut(self, text: str) -> Iterator[tuple[str, bool]]:
+        """Pieces of trusted text with a flag: True for an added token, False for prose between two of them."""
+        return _cut(self._special, text)
+
+    def _without_tokens(self, text: str) -> list[int]:
+        ids = self._encode(text)
+        split = {self.ids[token] for token in self._split}
+        if not split.intersection(ids):
+            return ids
+        ids = []  # a token that its own tokenizer refuses to split: cut it after its first character
+        for piece, is_token in _cut(self._forbidden, text):
+            parts = (piece[:1], piece[1:]) if is_token else (piece,)
+            for part in parts:
+                ids += self._encode(part)
+        return ids
+
+    def _encode(self, text: str) -> list[int]:
+        if not text:
+            return []
+        return list(
+            self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        )
+
+
+def encode_text(tokenizer: Any, text: str) -> list[int]:
+    """`TextEncoder(tokenizer).plain(text)`; keep the encoder when there is more than one text."""
+    return TextEncoder(tokenizer).plain(text)
+
+
+def _any_of(tokens: Any) -> Any:
+    longest_first = sorted(tokens, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+
+def _cut(pattern: Any, text: str) -> Iterator[tuple[str, bool]]:
+    start = 0
+    for match in pattern.finditer(text) if pattern else ():
+        if match.start() > start:
+            yield text[start : match.start()], False
+        yield match.group(), True
+        start = match.end()
+    if start < len(text):
+        yield text[start:], False
