@@ -1,0 +1,160 @@
+"""Greedy and sampled decoding inside a plugin call, with KV reuse and [SEG] states.
+
+A loop of our own rather than `host.generate`: the session continues a cache over turns without re-tokenising, and the
+state of [SEG] is the final hidden state of the step that *consumes* it, so one more step runs when generation stops on
+it. Sampling itself is transformers' logits processors. Beam search and several sequences are refused: they reorder rows
+under the masks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence
+
+import torch
+from torch import Tensor
+
+from sama_plugin.errors import ConfigError, SlotError
+from sama_plugin.model.batch import SamaBatch
+from sama_plugin.model.sama import VisualCache
+
+if TYPE_CHECKING:
+    from sama_plugin.model.attach import SamaModel
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Greedy by default; `temperature > 0` samples, reproducibly, from a generator seeded with `seed`."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 0
+    beams: int = 1
+    sequences: int = 1
+
+    def __post_init__(self) -> None:
+        if self.beams != 1 or self.sequences != 1:
+            raise ConfigError(
+                f"grounded calls decode one sequence (beams {self.beams}, sequences {self.sequences} were asked for); "
+                "beam search and several return sequences reorder rows under the masks"
+            )
+
+
+@dataclass
+class Generation:
+    """Result of `generate`.
+
+    Attributes:
+        ids: new token ids, the stop token included.
+        seg_states: (S, C) final hidden states at the generated [SEG] tokens, in text order.
+        past: KV cache; it has consumed the prompt and all new ids but, possibly, the last.
+        stopped: whether a stop token ended it (otherwise `max_new_tokens` did).
+    """
+
+    ids: list[int]
+    seg_states: Tensor
+    past: Any
+    stopped: bool
+
+
+@torch.no_grad()
+def generate(
+    sama: SamaModel,
+    input_ids: Sequence[int],
+    batch: Optional[SamaBatch],
+    *,
+    cache: Optional[VisualCache] = None,
+    past: Any = None,
+    stop_ids: Sequence[int] = (),
+    max_new_tokens: int = 256,
+    sampling: Optional[Sampling] = None,
+    on_token: Optional[Callable[[int], None]] = None,
+) -> Generation:
+    """Continue `input_ids`, the tokens that `past` has not consumed yet, up to a stop token.
+
+    Args:
+        batch: slots of `input_ids` (regions, context, frames); None for plain text.
+        cache: encoded frames of the video; image, region and context placeholders are written from it.
+        on_token: called with every new id, as it is chosen (streaming).
+    """
+    if not len(input_ids):
+        raise SlotError("nothing to continue: the new part of the prompt is empty")
+    ids = torch.as_tensor(input_ids, dtype=torch.long, device=sama.device)[None]  # (1, L)
+    choose = _chooser(sampling or Sampling(), sama.device)
+    forbidden = _never_generated(sama)
+    new: list[int] = []
+    states: list[Tensor] = []
+    stopped = False
+    with sama.call(batch.to(sama.device) if batch is not None else None, cache) as call:
+        past = past if past is not None else _new_cache(sama)
+        consumed = past.get_seq_length()
+        while True:
+            mask = ids.new_ones(1, consumed + ids.shape[1])
+            output = sama.host(input_ids=ids, attention_mask=mask, past_key_values=past, use_cache=True, logits_to_keep=1)
+            consumed += ids.shape[1]
+            if new and new[-1] == sama.ids.seg:
+                states.append(call.hidden[0, -1])
+            if stopped or len(new) >= max_new_tokens:
+                break
+            logits = output.logits[0, -1].float().index_fill(0, forbidden, float("-inf"))  # (V,)
+            token = choose(logits, new)
+            new.append(token)
+            if on_token is not None:
+                on_token(token)
+            stopped = token in stop_ids
+            if (stopped or len(new) >= max_new_tokens) and token != sama.ids.seg:
+                break
+            ids = ids.new_tensor([[token]])
+    width = sama.modules.width
+    return Generation(new, torch.stack(states) if states else torch.zeros(0, width, device=sama.device), past, stopped)
+
+
+@torch.no_grad()
+def teacher_forced_states(
+    sama: SamaModel, ids: Sequence[int], batch: Optional[SamaBatch], cache: Optional[VisualCache] = None
+) -> Tensor:
+    """(S, C) states of every [SEG] in `ids` from one forward pass: for text another engine produced, and for tests."""
+    tokens = torch.as_tensor(ids, dtype=torch.long, device=sama.device)[None]
+    with sama.call(batch.to(sama.device) if batch is not None else None, cache) as call:
+        sama.host(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False)
+        return sama.seg_states(call)
+
+
+def _new_cache(sama: SamaModel) -> Any:
+    from transformers import DynamicCache
+
+    return DynamicCache()
+
+
+def _never_generated(sama: SamaModel) -> Tensor:
+    """Placeholders: the model may read them, never write them."""
+    ids = sama.ids
+    banned = [ids.region, ids.context, ids.region_open, ids.region_close]
+    banned += [sama.image_id] if sama.image_id is not None else []
+    return torch.tensor(banned, device=sama.device)
+
+
+def _chooser(sampling: Sampling, device: torch.device) -> Callable[[Tensor, list[int]], int]:
+    if sampling.temperature <= 0:
+        return lambda logits, new: int(logits.argmax())
+    from transformers import (
+        LogitsProcessorList,
+        TemperatureLogitsWarper,
+        TopKLogitsWarper,
+        TopPLogitsWarper,
+    )
+
+    warpers = LogitsProcessorList([TemperatureLogitsWarper(sampling.temperature)])
+    if sampling.top_k:
+        warpers.append(TopKLogitsWarper(sampling.top_k))
+    if sampling.top_p < 1:
+        warpers.append(TopPLogitsWarper(sampling.top_p))
+    generator = torch.Generator(device=device).manual_seed(sampling.seed)
+
+    def sample(logits: Tensor, new: list[int]) -> int:
+        seen = torch.tensor([new], dtype=torch.long, device=device)
+        probabilities = warpers(seen, logits[None]).softmax(-1)
+        return int(torch.multinomial(probabilities[0], 1, generator=generator))
+
+    return sample

@@ -1,0 +1,48 @@
+"""Packaging. Ranges are wide on purpose: the plugin is attached to hosts that pin their own stack.
+
+transformers 4.37.2 / peft 0.10 are what the internvl_chat host pins; native InternVL needs 4.55. Heavy packages are
+imported by the function that needs them, so a range that admits an old version does not mean every feature runs on it.
+"""
+
+from setuptools import find_packages, setup
+
+REQUIRED = [
+    "numpy>=1.23",
+    "pillow>=9.4",
+    "pyyaml>=6.0",
+    "torch>=2.1",
+    "safetensors>=0.4",
+    "transformers>=4.37.2",
+    "peft>=0.10",
+    "accelerate>=0.26",
+    "tqdm>=4.64",
+    "decord>=0.6",
+    "imageio>=2.31",
+    "imageio-ffmpeg>=0.4.9",
+    "pycocotools>=2.0.7",
+]
+
+EXTRAS = {
+    "sam2": ["sam2>=1.1.0"],  # pulls torchvision; the first release with the 2.1 checkpoints on PyPI
+    "qlora": ["bitsandbytes>=0.43"],
+    "deepspeed": ["deepspeed>=0.14"],
+    "log": ["tensorboard>=2.13"],
+    "dev": ["pytest>=7.4", "hypothesis>=6.90", "ruff>=0.6", "psutil>=5.9", "scipy>=1.10"],
+}
+EXTRAS["all"] = [package for name in ("sam2", "qlora", "deepspeed", "log") for package in EXTRAS[name]]
+
+setup(
+    name="sama_plugin",
+    version="0.1.0",
+    description="Referring and grounding in videos for InternVL-style chat models, attached without forking the host",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.9",
+    packages=find_packages(include=["sama_plugin", "sama_plugin.*"]),
+    include_package_data=True,
+    package_data={"sama_plugin": ["assets/**/*", "assets/*"]},
+    install_requires=REQUIRED,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["sama = sama_plugin.cli:main"]},
+)
