@@ -51,7 +51,9 @@ def attach(
     host = unwrap(model)
     _refuse_compiled(model, host)
     if isinstance(getattr(host, "sama", None), SamaModules):
-        raise HostError("this model already has the plugin attached; call detach() on the first handle before attaching again")
+        raise HostError(
+            "this model already has the plugin attached; call detach() on the first handle before attaching again"
+        )
     adapter = find_adapter(host)
     if segmenter is None:
         from sama_plugin.segment.base import build_segmenter
@@ -86,7 +88,9 @@ class SamaModel:
         height, width = adapter.grid(host)
         self._lock = threading.RLock()
         with _seeded(config.seed):
-            self.modules = SamaModules(config, adapter.width(host), height * width, len(ids.in_order()), segmenter)
+            self.modules = SamaModules(
+                config, adapter.width(host), height * width, len(ids.in_order()), segmenter
+            )
             self._start_rows()
         device = adapter.input_embeddings(host).weight.device
         self.modules.to(device)
@@ -114,22 +118,32 @@ class SamaModel:
         unused = getattr(self.segmenter, "decoder_parameters_unused_by_vectors", ())
         names = []
         for name, parameter in self.modules.named_parameters():
-            trained = not any(name == f"mask_decoder.{part}" or name.startswith(f"mask_decoder.{part}.") for part in unused)
+            trained = not any(
+                name == f"mask_decoder.{part}" or name.startswith(f"mask_decoder.{part}.")
+                for part in unused
+            )
             parameter.requires_grad_(trained)
             if trained:
                 names.append(name)
         return names
 
     @contextlib.contextmanager
-    def call(self, batch: Optional[SamaBatch], cache: Optional[VisualCache] = None) -> Iterator[Call]:
+    def call(
+        self, batch: Optional[SamaBatch], cache: Optional[VisualCache] = None
+    ) -> Iterator[Call]:
         """Make the taps act for the block; one call a model at a time."""
         if not self._lock.acquire(blocking=False):
-            raise HostError("another thread is inside a plugin call on this model; use one model a thread")
+            raise HostError(
+                "another thread is inside a plugin call on this model; use one model a thread"
+            )
         try:
             if self.taps.call is not None:
                 raise HostError("a plugin call is active on this model; calls do not nest")
             self.taps.call = call = Call(batch, cache)
-            fields = [(owner, name, getattr(owner, name)) for owner, name in self.adapter.vocabulary_fields(self.host)]
+            fields = [
+                (owner, name, getattr(owner, name))
+                for owner, name in self.adapter.vocabulary_fields(self.host)
+            ]
             for owner, name, size in fields:
                 setattr(owner, name, max(size, self.taps.vocabulary))
             try:
@@ -162,13 +176,21 @@ class SamaModel:
         self.segmenter.to(self.device)
         with self.call(batch) as call:
             output = forward(*args, **kwargs)
-            planned = (batch.regions * self.modules.region.slots, self.modules.aggregator.count(batch))
+            planned = (
+                batch.regions * self.modules.region.slots,
+                self.modules.aggregator.count(batch),
+            )
             if call.written != planned:
-                raise SlotError(f"{call.written} (region, context) slots were written, {planned} were planned")
+                raise SlotError(
+                    f"{call.written} (region, context) slots were written, {planned} were planned"
+                )
             if getattr(output, "loss", None) is None or self.modules.seg_head is None:
                 return output
             parts = self.modules.mask_losses(self.seg_states(call), batch, self.segmenter)
-        self.last_losses = {"text": output.loss.detach(), **{name: part.detach() for name, part in parts.items()}}
+        self.last_losses = {
+            "text": output.loss.detach(),
+            **{name: part.detach() for name, part in parts.items()},
+        }
         output.loss = output.loss + sum(parts.values()).to(output.loss.dtype)
         return output
 
@@ -185,7 +207,9 @@ class SamaModel:
         extra = inspect.Parameter("sama", inspect.Parameter.KEYWORD_ONLY, default=None)
         parameters = list(signature.parameters.values())
         at = next((i for i, p in enumerate(parameters) if p.kind is p.VAR_KEYWORD), len(parameters))
-        sama_forward.__signature__ = signature.replace(parameters=[*parameters[:at], extra, *parameters[at:]])
+        sama_forward.__signature__ = signature.replace(
+            parameters=[*parameters[:at], extra, *parameters[at:]]
+        )
         return sama_forward
 
     @torch.no_grad()
@@ -212,7 +236,9 @@ class _Unregistered:
         return self._handle
 
     def __reduce__(self):
-        raise TypeError("an attached model cannot be pickled; save the plugin with save_adapter and attach again")
+        raise TypeError(
+            "an attached model cannot be pickled; save the plugin with save_adapter and attach again"
+        )
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -220,7 +246,10 @@ def unwrap(model: nn.Module) -> nn.Module:
     while True:
         if hasattr(model, "get_base_model"):
             model = model.get_base_model()
-        elif isinstance(model, nn.parallel.DistributedDataParallel) or type(model).__name__ == "DeepSpeedEngine":
+        elif (
+            isinstance(model, nn.parallel.DistributedDataParallel)
+            or type(model).__name__ == "DeepSpeedEngine"
+        ):
             model = model.module
         else:
             return model
@@ -230,14 +259,19 @@ def attached(model: nn.Module) -> SamaModel:
     """The handle of an attached model, however it is wrapped; HostError if the plugin is not attached."""
     modules = getattr(unwrap(model), "sama", None)
     if not isinstance(modules, SamaModules):
-        raise HostError("the plugin is not attached to this model; call sama_plugin.attach(model, tokenizer, config) first")
+        raise HostError(
+            "the plugin is not attached to this model; call sama_plugin.attach(model, tokenizer, config) first"
+        )
     return modules.handle()
 
 
 def _refuse_compiled(*models: nn.Module) -> None:
     for model in models:
         for name, module in model.named_modules():
-            if type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None:
+            if (
+                type(module).__name__ == "OptimizedModule"
+                or getattr(module, "_compiled_call_impl", None) is not None
+            ):
                 raise HostError(
                     f"{name or type(model).__name__} is already compiled and would never run the plugin's hooks; "
                     "attach first, compile afterwards"

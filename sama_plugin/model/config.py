@@ -48,7 +48,9 @@ class SegConfig:
     """[SEG] head, segmenter and mask losses (weights: 2.0 BCE, 0.5 Dice, on 12,544 points)."""
 
     segmenter: str = "sam2.1_hiera_large"  # a name in the segmenter registry
-    weights: Optional[str] = None  # checkpoint path of the segmenter; None for packaged or random weights
+    weights: Optional[str] = (
+        None  # checkpoint path of the segmenter; None for packaged or random weights
+    )
     train_mask_decoder: bool = True  # a copy; memory propagation always uses the original
     bce_weight: float = 2.0
     dice_weight: float = 0.5

@@ -91,7 +91,13 @@ def generate(
         consumed = past.get_seq_length()
         while True:
             mask = ids.new_ones(1, consumed + ids.shape[1])
-            output = sama.host(input_ids=ids, attention_mask=mask, past_key_values=past, use_cache=True, logits_to_keep=1)
+            output = sama.host(
+                input_ids=ids,
+                attention_mask=mask,
+                past_key_values=past,
+                use_cache=True,
+                logits_to_keep=1,
+            )
             consumed += ids.shape[1]
             if new and new[-1] == sama.ids.seg:
                 states.append(call.hidden[0, -1])
@@ -107,12 +113,20 @@ def generate(
                 break
             ids = ids.new_tensor([[token]])
     width = sama.modules.width
-    return Generation(new, torch.stack(states) if states else torch.zeros(0, width, device=sama.device), past, stopped)
+    return Generation(
+        new,
+        torch.stack(states) if states else torch.zeros(0, width, device=sama.device),
+        past,
+        stopped,
+    )
 
 
 @torch.no_grad()
 def teacher_forced_states(
-    sama: SamaModel, ids: Sequence[int], batch: Optional[SamaBatch], cache: Optional[VisualCache] = None
+    sama: SamaModel,
+    ids: Sequence[int],
+    batch: Optional[SamaBatch],
+    cache: Optional[VisualCache] = None,
 ) -> Tensor:
     """(S, C) states of every [SEG] in `ids` from one forward pass: for text another engine produced, and for tests."""
     tokens = torch.as_tensor(ids, dtype=torch.long, device=sama.device)[None]

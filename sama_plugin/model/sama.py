@@ -69,7 +69,11 @@ class SamaModules(nn.Module):
         return self.region.dtype
 
     def slots(
-        self, features: Optional[Tensor], batch: SamaBatch, question: Tensor, cache: Optional[VisualCache]
+        self,
+        features: Optional[Tensor],
+        batch: SamaBatch,
+        question: Tensor,
+        cache: Optional[VisualCache],
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Vectors for region placeholders (2R, C) and context placeholders (sum of F over prompts, C).
 
@@ -79,7 +83,12 @@ class SamaModules(nn.Module):
             features = question.new_zeros(0, self.tokens, self.width)
         features = features.to(self.dtype)
         encoded = self.region(
-            features, batch.entry_row, batch.entry_weights, batch.entry_shape, batch.entry_owner, batch.regions
+            features,
+            batch.entry_row,
+            batch.entry_weights,
+            batch.entry_shape,
+            batch.entry_owner,
+            batch.regions,
         )
         rows = batch.aggregator_rows
         context = self.aggregator(
@@ -96,7 +105,9 @@ class SamaModules(nn.Module):
         idle = 0.0 * (encoded.aggregator_rows.sum() + encoded.tokens.sum() + context.sum())
         return encoded.tokens.flatten(0, 1), context, idle
 
-    def mask_losses(self, states: Tensor, batch: SamaBatch, segmenter: Segmenter) -> dict[str, Tensor]:
+    def mask_losses(
+        self, states: Tensor, batch: SamaBatch, segmenter: Segmenter
+    ) -> dict[str, Tensor]:
         """BCE, Dice and object-score losses of the labelled (target, frame) pairs.
 
         Args:
@@ -113,12 +124,20 @@ class SamaModules(nn.Module):
         pixels = batch.segment_pixels if targets else vectors.new_zeros(0, 3, size, size)
         with torch.no_grad():
             frames = segmenter.encode(pixels)
-        pairs = batch.label_segment if targets else torch.zeros(0, dtype=torch.long, device=states.device)
+        pairs = (
+            batch.label_segment
+            if targets
+            else torch.zeros(0, dtype=torch.long, device=states.device)
+        )
         chosen = vectors[batch.label_target] if targets else vectors
         decoded = segmenter.decode(
             frames.rows(pairs), Prompt(vectors=chosen[:, None]), mask_decoder=self.mask_decoder
         )
-        present = batch.label_present if targets else torch.zeros(0, dtype=torch.bool, device=states.device)
+        present = (
+            batch.label_present
+            if targets
+            else torch.zeros(0, dtype=torch.bool, device=states.device)
+        )
         labels = batch.label_mask if targets else vectors.new_zeros(0, *decoded.logits.shape[-2:])
         seg = self.config.seg
         bce, dice = point_sampled_mask_loss(
@@ -129,7 +148,9 @@ class SamaModules(nn.Module):
             importance=seg.importance,
         )
         score = object_score_loss(decoded.score.float(), present)
-        idle = 0.0 * (decoded.iou.sum() + decoded.all_logits.sum() + decoded.score.sum() + vectors.sum())
+        idle = 0.0 * (
+            decoded.iou.sum() + decoded.all_logits.sum() + decoded.score.sum() + vectors.sum()
+        )
         return {
             "mask_bce": seg.bce_weight * bce + idle,
             "mask_dice": seg.dice_weight * dice,

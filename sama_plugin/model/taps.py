@@ -33,11 +33,15 @@ class Call:
     """State of one plugin call: one training forward, or one generation (prefill and its decode steps)."""
 
     batch: Optional[SamaBatch]
-    cache: Optional[VisualCache] = None  # frames encoded before; then no pixels are expected in this call
+    cache: Optional[VisualCache] = (
+        None  # frames encoded before; then no pixels are expected in this call
+    )
     planned: tuple[int, int] = (0, 0)  # (region slots, context slots) this call must fill
     ids: Optional[Tensor] = None  # (B, L) of the forward pass under way
     features: Optional[Tensor] = None  # (NF, N, C)
-    states: list[Tensor] = field(default_factory=list)  # final hidden states, one tensor a forward pass
+    states: list[Tensor] = field(
+        default_factory=list
+    )  # final hidden states, one tensor a forward pass
     written: tuple[int, int] = (0, 0)
     reading_question: bool = False
 
@@ -50,8 +54,21 @@ class Call:
 class Taps:
     """Installs the hooks on a host and removes them again."""
 
-    def __init__(self, model: nn.Module, adapter: HostAdapter, modules: SamaModules, ids: TokenIds, image_id: int):
-        self.model, self.adapter, self.modules, self.ids, self.image_id = model, adapter, modules, ids, image_id
+    def __init__(
+        self,
+        model: nn.Module,
+        adapter: HostAdapter,
+        modules: SamaModules,
+        ids: TokenIds,
+        image_id: int,
+    ):
+        self.model, self.adapter, self.modules, self.ids, self.image_id = (
+            model,
+            adapter,
+            modules,
+            ids,
+            image_id,
+        )
         self.call: Optional[Call] = None
         self.table = adapter.output_embeddings(model).weight.shape[0]
         self.input_table = adapter.input_embeddings(model).weight.shape[0]
@@ -111,7 +128,13 @@ class Taps:
         embeds = kwargs.get("inputs_embeds")
         if call is None or embeds is None or call.batch is None or len(call.states):
             return None
-        visual = call.features if call.features is not None else call.cache.features if call.cache else None
+        visual = (
+            call.features
+            if call.features is not None
+            else call.cache.features
+            if call.cache
+            else None
+        )
         question = self._question(call)
         region, context, idle = self.modules.slots(visual, call.batch, question, call.cache)
         if call.features is None and call.cache is not None:
@@ -139,11 +162,15 @@ class Taps:
     def _on_logits(self, module: nn.Module, args: tuple, output: Tensor) -> Any:
         if self.call is None:
             return None
-        columns = nn.functional.linear(args[0], self.modules.output_rows().to(args[0].dtype)).to(output.dtype)
+        columns = nn.functional.linear(args[0], self.modules.output_rows().to(args[0].dtype)).to(
+            output.dtype
+        )
         missing = self.vocabulary - output.shape[-1]
         if missing > 0:
             floor = torch.finfo(output.dtype).min
-            output = torch.cat([output, output.new_full((*output.shape[:-1], missing), floor)], dim=-1)
+            output = torch.cat(
+                [output, output.new_full((*output.shape[:-1], missing), floor)], dim=-1
+            )
         index = torch.tensor(self.ids.in_order(), device=output.device)
         return output.index_copy(-1, index, columns)  # (B, L, V)
 

@@ -1,0 +1,244 @@
+"""The `sama_adapter/` folder: what one fine-tuning taught, independent of the host's class and checkpoint format.
+
+    sama_adapter/
+      config.json          widths, LLM family, token strings, wording, [SEG] convention, compat, segmenter, settings
+      modules.safetensors  region encoder, aggregator, token rows, [SEG] head, mask decoder copy
+      lora.safetensors     LoRA under canonical names: layers.<n>.<q|k|v|o|gate|up|down>.<A|B>
+      README.md            model card
+
+PEFT's own files are written beside the folder for the host in use. A folder appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Mapping, Optional, Union
+
+import torch
+from torch import Tensor
+
+from sama_plugin import __version__
+from sama_plugin.atomic import atomic_dir
+from sama_plugin.dialog.tokens import NEW_TOKENS
+from sama_plugin.errors import CheckpointError
+from sama_plugin.model.adapters import add_lora, lora_layers
+from sama_plugin.model.config import SamaConfig
+from sama_plugin.settings import from_dict, to_dict
+
+if TYPE_CHECKING:
+    from sama_plugin.model.attach import SamaModel
+
+FOLDER = "sama_adapter"
+FORMAT = 1
+SEG_CONVENTION = "state of the step that consumes [SEG]"
+
+
+def save_adapter(
+    sama: SamaModel,
+    folder: Union[str, Path],
+    *,
+    peft_model: Any = None,
+    state: Optional[Mapping[str, Tensor]] = None,
+    dtype: Optional[torch.dtype] = None,
+    notes: str = "",
+) -> Path:
+    """Write `folder` (usually named `sama_adapter`) atomically; PEFT files go to its parent when `peft_model` is given.
+
+    Args:
+        state: gathered state dict of the whole (wrapped) model, for sharded training; by default read from the modules.
+        dtype: store floating tensors in this type, e.g. `torch.float16` for shipping.
+        notes: text for the model card (data, steps, scores).
+    """
+    from safetensors.torch import save_file
+
+    modules, lora = _module_tensors(sama, state), _lora_tensors(sama, state)
+    with atomic_dir(folder) as temporary:
+        save_file(_stored(modules, dtype), temporary / "modules.safetensors")
+        if lora:
+            save_file(_stored(lora, dtype), temporary / "lora.safetensors")
+        (temporary / "config.json").write_text(
+            json.dumps(_describe(sama, bool(lora)), indent=2) + "\n"
+        )
+        (temporary / "README.md").write_text(_card(sama, notes))
+    if peft_model is not None and hasattr(peft_model, "peft_config"):
+        peft_model.save_pretrained(
+            str(Path(folder).parent), save_embedding_layers=False, state_dict=state
+        )
+    return Path(folder)
+
+
+def read_config(folder: Union[str, Path]) -> SamaConfig:
+    """The settings a checkpoint was trained with; attach with these before `load_adapter`."""
+    described = _read(Path(folder))
+    config = from_dict(SamaConfig, described["settings"], str(Path(folder) / "config.json"))
+    return config
+
+
+def load_adapter(sama: SamaModel, folder: Union[str, Path]) -> Any:
+    """Load a checkpoint into an attached host; returns the model to call (a PeftModel when there is LoRA).
+
+    Raises:
+        CheckpointError: other width, LLM family, tokens, module shapes or number of layers, or a damaged file. Nothing
+            is changed in that case.
+    """
+    folder = Path(folder)
+    described = _read(folder)
+    _check_fit(sama, described, folder)
+    modules = _load(folder / "modules.safetensors")
+    _check_shapes(sama.modules.state_dict(), modules, folder)
+    lora = _load(folder / "lora.safetensors") if described["lora"] else {}
+    model = sama.host
+    if lora:
+        layers = lora_layers(sama.host)
+        if not layers:
+            model = add_lora(sama, sama.config.lora)
+            layers = lora_layers(sama.host)
+        _copy_lora(sama, layers, lora, folder)
+    sama.modules.load_state_dict(modules)
+    return model
+
+
+def _module_tensors(sama: SamaModel, state: Optional[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    if state is None:
+        return dict(sama.modules.state_dict())
+    found = {}
+    for name, tensor in state.items():
+        head, separator, tail = name.partition("sama.")
+        if separator and (not head or head.endswith(".")):
+            found[tail] = tensor
+    missing = set(sama.modules.state_dict()) - set(found)
+    if missing:
+        raise CheckpointError(
+            f"the gathered state lacks plugin tensors: {', '.join(sorted(missing)[:5])}"
+        )
+    return found
+
+
+def _lora_tensors(sama: SamaModel, state: Optional[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    canonical = {layer: short for short, layer in sama.adapter.lora_names(sama.host).items()}
+    found = {}
+    for name, pair in lora_layers(sama.host).items():
+        number, layer = re.search(r"layers\.(\d+)\.(.+)$", name).groups()
+        for letter, weight in zip("AB", pair):
+            if state is not None:
+                suffix = f"{name}.lora_{letter}.default.weight"
+                weight = next((value for key, value in state.items() if key.endswith(suffix)), None)
+                if weight is None:
+                    raise CheckpointError(f"the gathered state lacks LoRA tensor {suffix}")
+            found[f"layers.{number}.{canonical[layer]}.{letter}"] = weight
+    return found
+
+
+def _stored(tensors: Mapping[str, Tensor], dtype: Optional[torch.dtype]) -> dict[str, Tensor]:
+    return {
+        name: (value.detach().to(dtype) if dtype and value.is_floating_point() else value.detach())
+        .cpu()
+        .contiguous()
+        .clone()
+        for name, value in tensors.items()
+    }
+
+
+def _describe(sama: SamaModel, lora: bool) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "plugin_version": __version__,
+        "host": sama.adapter.name,
+        "family": sama.adapter.family(sama.host),
+        "width": sama.adapter.width(sama.host),
+        "tokens": list(NEW_TOKENS),
+        "frame_wording": sama.adapter.visual_prefix(1, 0, True),
+        "seg_convention": SEG_CONVENTION,
+        "segmenter": sama.segmenter.id,
+        "segmenter_fingerprint": sama.segmenter.fingerprint,
+        "lora": lora,
+        "settings": to_dict(sama.config),
+    }
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder} is not a {FOLDER} folder: cannot read {path.name} ({error.strerror})"
+        ) from error
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    if described.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} has format {described.get('format')!r}; this version reads format {FORMAT}"
+        )
+    return described
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path} is missing or damaged ({error}); copy the checkpoint again"
+        ) from error
+
+
+def _check_fit(sama: SamaModel, described: Mapping[str, Any], folder: Path) -> None:
+    here = {
+        "width": sama.adapter.width(sama.host),
+        "family": sama.adapter.family(sama.host),
+        "tokens": list(NEW_TOKENS),
+        "segmenter": sama.segmenter.id,
+    }
+    for key, value in here.items():
+        if described[key] != value:
+            raise CheckpointError(
+                f"{folder} was trained with {key} {described[key]!r}; this host has {value!r}. "
+                "Load it on the host it was trained for, or train again"
+            )
+
+
+def _check_shapes(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], folder: Path) -> None:
+    wrong = [
+        f"{name} {tuple(theirs[name].shape) if name in theirs else 'missing'} (expected {tuple(tensor.shape)})"
+        for name, tensor in ours.items()
+        if name not in theirs or theirs[name].shape != tensor.shape
+    ]
+    wrong += [f"{name} unexpected" for name in theirs if name not in ours]
+    if wrong:
+        raise CheckpointError(
+            f"{folder} does not fit the attached modules: {'; '.join(wrong[:4])}{' ...' if len(wrong) > 4 else ''}. "
+            "Attach with the settings of the checkpoint (read_config)"
+        )
+
+
+def _copy_lora(
+    sama: SamaModel, layers: Mapping[str, Any], lora: Mapping[str, Tensor], folder: Path
+) -> None:
+    names = sama.adapter.lora_names(sama.host)
+    targets = {}
+    for name, pair in layers.items():
+        number, layer = re.search(r"layers\.(\d+)\.(.+)$", name).groups()
+        short = next(short for short, full in names.items() if full == layer)
+        targets.update(
+            {f"layers.{number}.{short}.{letter}": weight for letter, weight in zip("AB", pair)}
+        )
+    _check_shapes(targets, lora, folder / "lora.safetensors")
+    with torch.no_grad():
+        for key, weight in targets.items():
+            weight.copy_(lora[key])
+
+
+def _card(sama: SamaModel, notes: str) -> str:
+    family, width = sama.adapter.family(sama.host), sama.adapter.width(sama.host)
+    return (
+        f"# sama_adapter\n\nReferring and grounding for a {family} InternVL-style host of width {width}, segmenter "
+        f"{sama.segmenter.id}. Trained and read by sama_plugin {__version__}.\n\n"
+        "```python\nfrom sama_plugin.model.checkpoint import load_adapter, read_config\n"
+        "sama = sama_plugin.attach(model, tokenizer, read_config(folder))\nmodel = load_adapter(sama, folder)\n```\n"
+        f"{notes and chr(10) + notes + chr(10)}"
+    )
