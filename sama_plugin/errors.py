@@ -1,6 +1,7 @@
 """Every error the plugin raises on purpose, one class a cause.
 
-A message says what happened, with which values, where it came from and what to do next. Callers catch `SamaError`;
+A message says what happened, with which values, where it came from and what to do next. Callers
+catch `SamaError`;
 the command line prints its message without a traceback and exits 2.
 """
 
@@ -59,6 +60,7 @@ class DataError(SamaError, ValueError):
         expected: Any = None,
         reason: Optional[str] = None,
     ):
+        self.message = message
         self.file, self.record, self.field = file, record, field
         self.found, self.expected, self.reason = found, expected, reason
         where = [str(file)] if file is not None else []
@@ -70,3 +72,21 @@ class DataError(SamaError, ValueError):
         if expected is not None:
             parts.append(f"expected {expected}")
         super().__init__("; ".join(parts))
+
+    def at(
+        self,
+        *,
+        file: Optional[str] = None,
+        record: Optional[Any] = None,
+        field: Optional[str] = None,
+    ) -> DataError:
+        """The same error with places filled in that the code that found it did not know."""
+        return DataError(
+            self.message,
+            file=self.file if self.file is not None else file,
+            record=self.record if self.record is not None else record,
+            field=self.field if self.field is not None else field,
+            found=self.found,
+            expected=self.expected,
+            reason=self.reason,
+        )
