@@ -1,0 +1,67 @@
+"""Settings: unknown keys, wrong types and origins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, Optional
+
+import pytest
+
+from sama_plugin.errors import ConfigError
+from sama_plugin.settings import dump_yaml, from_dict, load_yaml, to_dict
+
+
+@dataclass
+class Inner:
+    size: int = 3
+    rate: float = 1e-4
+    names: tuple[str, ...] = ("a",)
+
+
+@dataclass
+class Outer:
+    inner: Inner = field(default_factory=Inner)
+    kind: Literal["x", "y"] = "x"
+    path: Optional[str] = None
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"iner": {}}, "unknown key iner .did you mean 'inner'"),
+        ({"inner": {"siz": 1}}, "unknown key inner.siz .did you mean 'size'"),
+        ({"inner": {"size": "three"}}, "inner.size should be int, found 'three'"),
+        ({"inner": {"size": True}}, "inner.size should be int"),
+        ({"inner": 3}, "inner should be a section"),
+        ({"kind": "z"}, "kind is 'z'; allowed: 'x', 'y'"),
+        ({"inner": {"names": "a"}}, "inner.names should be a list"),
+    ],
+)
+def test_bad_values_are_named(values, message):
+    with pytest.raises(ConfigError, match=message):
+        from_dict(Outer, values, "file.yaml")
+
+
+def test_yaml_scientific_notation_is_a_float():
+    assert from_dict(Inner, {"rate": "2e-5"}).rate == 2e-5
+
+
+def test_origins_and_overrides(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("inner: {size: 5}\n")
+    loaded, origins = load_yaml(Outer, path, ["inner.rate=0.5", "kind=y"])
+    assert (loaded.inner.size, loaded.inner.rate, loaded.kind) == (5, 0.5, "y")
+    assert origins == {
+        "inner.size": str(path),
+        "inner.rate": "command line",
+        "kind": "command line",
+        "inner.names": "default",
+        "path": "default",
+    }
+
+
+def test_round_trip(tmp_path):
+    value = Outer(Inner(7, 0.25, ("b", "c")), "y", "somewhere")
+    dump_yaml(value, tmp_path / "out.yaml")
+    assert load_yaml(Outer, tmp_path / "out.yaml")[0] == value
+    assert from_dict(Outer, to_dict(value)) == value
