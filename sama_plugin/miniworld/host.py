@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional, Union
+from typing import TYPE_CHECKING
 
 from sama_plugin.assets import asset
 from sama_plugin.errors import HostError
@@ -143,7 +143,7 @@ def tiny_host(
 
 
 def load_mini(
-    folder: Optional[Union[str, Path]] = None,
+    folder: str | Path | None = None,
 ) -> tuple[InternVLForConditionalGeneration, PreTrainedTokenizerFast]:
     """The pre-trained mini host in fp32 (packaged in 16 bit), from the package or from `folder`.
 
