@@ -9,7 +9,7 @@ Made by `data/formats`, stored as JSON lines, read by the frame planner, `data/e
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Mapping, Optional
+from typing import Any, Mapping, Optional, Union
 
 from sama_plugin.dialog.parse import parse_answer
 from sama_plugin.dialog.tokens import CONTEXT_SLOT, REGION_MARK, REGION_SLOT
@@ -17,25 +17,41 @@ from sama_plugin.errors import DataError
 from sama_plugin.media.prompts import RegionPrompt
 from sama_plugin.media.tracks import MaskTrack
 
-MEDIA_KINDS = ("video", "image", "none")
+MEDIA_KINDS = ("video", "image", "images", "none")
+
+IMAGE_MARK = "<image>"
+"""Stands for one image in the user text of an "images" sample, in the order of `Media.source`; text elsewhere."""
 
 
 @dataclass(frozen=True)
 class Media:
-    """What the sample is about. `source` is anything `open_video` reads; None for text only.
+    """What the sample is about.
+
+    kind "video" or "image": `source` is a path that `open_video` reads. "images": several pictures of plain chat,
+    `source` their paths, with one `<image>` mark each in the user text. "none": text only, no source.
 
     Frame numbers in a sample always count the frames of the source. `frame_stride` n says that only every n-th of
     them is annotated (SA-V: 4), so that plans are laid on those.
     """
 
     kind: str
-    source: Optional[str] = None
+    source: Union[str, tuple[str, ...], None] = None
     frame_stride: int = 1
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All paths, in order."""
+        if self.source is None:
+            return ()
+        return (self.source,) if isinstance(self.source, str) else tuple(self.source)
 
 
 @dataclass(frozen=True)
 class Region:
-    """One thing the user points at, on one or several frames; `name` is what a session calls it."""
+    """One thing the user points at, on one or several frames; `name` is what a session calls it.
+
+    Without prompts it is a thing that is nowhere to be seen; the model reads one learned "absent" vector for it.
+    """
 
     prompts: tuple[RegionPrompt, ...]
     name: str = ""
@@ -66,13 +82,17 @@ class Turn:
 
 @dataclass(frozen=True)
 class Sample:
-    """One conversation about one medium. `source` names the dataset it came from."""
+    """One conversation about one medium.
+
+    `source` names the file it came from, `tags` what benchmarks group by (question type, kind of expression).
+    """
 
     id: str
     media: Media
     turns: tuple[Turn, ...]
     system: Optional[str] = None
     source: str = ""
+    tags: tuple[str, ...] = ()
 
     @property
     def regions(self) -> tuple[Region, ...]:
@@ -97,13 +117,33 @@ class Sample:
         """
         if self.media.kind not in MEDIA_KINDS:
             raise self._error("unknown media kind", "media.kind", self.media.kind, MEDIA_KINDS)
-        if (self.media.source is None) != (self.media.kind == "none"):
-            raise self._error("kind and source disagree", "media.source", self.media.source)
+        fits = {"none": type(None), "images": tuple}.get(self.media.kind, str)
+        if not isinstance(self.media.source, fits):
+            raise self._error(
+                f"kind {self.media.kind!r} and source disagree",
+                "media.source",
+                self.media.source,
+                fits.__name__,
+            )
         if not self.turns:
             raise self._error("no turns", "turns", reason="no_conversation")
+        self._validate_images()
         for number, turn in enumerate(self.turns):
             self._validate_turn(turn, f"turns[{number}]", last=number == len(self.turns) - 1)
         return self
+
+    def _validate_images(self) -> None:
+        if self.media.kind != "images":
+            return
+        marks = sum(turn.user.count(IMAGE_MARK) for turn in self.turns)
+        if marks != len(self.media.sources):
+            raise self._error(
+                f"{marks} {IMAGE_MARK} marks for {len(self.media.sources)} images",
+                "media.source",
+                reason="image_placeholder_mismatch",
+            )
+        if self.regions or self.targets:
+            raise self._error("regions and targets need a single image or video", "media.kind")
 
     def _validate_turn(self, turn: Turn, where: str, last: bool) -> None:
         marks = turn.user.count(REGION_MARK)
@@ -129,11 +169,6 @@ class Sample:
                 raise self._error("the text holds a placeholder of the plugin", where, text)
         if self.media.kind == "none" and (turn.regions or turn.targets):
             raise self._error("regions or targets without media", where, reason="missing_media")
-        for index, region in enumerate(turn.regions):
-            if not region.prompts:
-                raise self._error(
-                    "a region without prompts", f"{where}.regions[{index}]", reason="no_objects"
-                )
 
     def _error(
         self, message: str, field: str, found: Any = None, expected: Any = None, reason: Any = None
@@ -152,7 +187,8 @@ class Sample:
         """A JSON-ready mapping; one line of our JSONL format. Defaults are left out."""
         media: dict[str, Any] = {"kind": self.media.kind}
         if self.media.source is not None:
-            media["source"] = self.media.source
+            source = self.media.source
+            media["source"] = source if isinstance(source, str) else list(source)
         if self.media.frame_stride != 1:
             media["frame_stride"] = self.media.frame_stride
         record: dict[str, Any] = {"id": self.id, "media": media}
@@ -161,6 +197,8 @@ class Sample:
             record["system"] = self.system
         if self.source:
             record["source"] = self.source
+        if self.tags:
+            record["tags"] = list(self.tags)
         return record
 
     @classmethod
@@ -173,12 +211,13 @@ class Sample:
                 id=str(record["id"]),
                 media=Media(
                     kind=media["kind"],
-                    source=media.get("source"),
+                    source=_source_from_json(media.get("source")),
                     frame_stride=int(media.get("frame_stride", 1)),
                 ),
                 turns=tuple(_turn_from_json(turn) for turn in record["turns"]),
                 system=record.get("system"),
                 source=record.get("source", ""),
+                tags=tuple(record.get("tags", ())),
             )
         except KeyError as error:
             raise DataError(
@@ -190,6 +229,10 @@ class Sample:
         except (TypeError, AttributeError) as error:
             raise DataError(f"a field has the wrong type: {error}", record=name) from error
         return sample.validate()
+
+
+def _source_from_json(source: Any) -> Any:
+    return tuple(source) if isinstance(source, list) else source
 
 
 def _turn_to_json(turn: Turn) -> dict[str, Any]:

@@ -72,6 +72,18 @@ class Layout:
         if kind in self.slots:
             self.slots[kind] += range(start, len(self.ids))
 
+    def extend(self, other: Layout) -> None:
+        """Append another sequence, as it was laid out."""
+        shift = len(self.ids)
+        self.ids += other.ids
+        self.labels += other.labels
+        self.spans += [
+            Span(span.start + shift, span.end + shift, span.kind, span.supervised)
+            for span in other.spans
+        ]
+        for kind, positions in other.slots.items():
+            self.slots[kind] += [position + shift for position in positions]
+
 
 def region(slots: int) -> tuple[Segment, ...]:
     """`<vp>`, the region's slots, `</vp>`."""
@@ -123,10 +135,9 @@ def lay(segments: Iterable[Segment], encoder: TextEncoder) -> Layout:
     layout = Layout()
     pending: Optional[Segment] = None
     for segment in segments:
-        if pending and (pending.kind, pending.supervised) == ("text", segment.supervised):
-            if segment.kind == "text":
-                pending = dataclasses.replace(pending, text=pending.text + segment.text)
-                continue
+        if pending and pending.kind == segment.kind == "text" and _same_voice(pending, segment):
+            pending = dataclasses.replace(pending, text=pending.text + segment.text)
+            continue
         _add(layout, pending, encoder)
         pending = segment
     _add(layout, pending, encoder)
@@ -146,6 +157,10 @@ def check_slots(layout: Layout, expected: Mapping[str, int], sample_id: str) -> 
                 f"sample {sample_id!r}: {found} {kind} slots in the token sequence, {planned} planned; "
                 "the text holds a placeholder it should not, or the frame plan belongs to another sample"
             )
+
+
+def _same_voice(left: Segment, right: Segment) -> bool:
+    return left.supervised == right.supervised
 
 
 def _add(layout: Layout, segment: Optional[Segment], encoder: TextEncoder) -> None:

@@ -1,0 +1,187 @@
+"""Sample and frame plan to token ids, labels and slots: the only place that tokenises a conversation.
+
+Training encodes whole samples; sessions ask for one question at a time and keep the ids. Both go through `ask` and
+`answer`, piece by piece, so a session's ids equal those of the same conversation encoded at once. Layout (hosts'
+wording by the adapter): visual frames, context slots, question; `<vp>` slots `</vp>` for a region. A plan without
+aggregator frames has no context slots: a plain chat is then exactly the host's own prompt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Optional
+
+from sama_plugin.dialog import spans
+from sama_plugin.dialog.sample import IMAGE_MARK, Media, Sample, Turn
+from sama_plugin.dialog.spans import Layout, Segment
+from sama_plugin.dialog.template import ChatTemplate
+from sama_plugin.dialog.tokens import REGION_MARK, token_ids
+from sama_plugin.dialog.wording import TextEncoder
+from sama_plugin.errors import DataError
+
+if TYPE_CHECKING:
+    from sama_plugin.media.frames import FramePlan
+
+TEXT, VISUAL_ROW, SHAPE_ROW = 0, 1, 2
+"""What the aggregator reads at a question position: a word, a region's pooled vector, a region's shape vector."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One turn's question as the aggregator reads it: host token ids, 0 where `kinds` is a region row."""
+
+    ids: tuple[int, ...]
+    kinds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A tokenised sample. `questions` has one entry a turn; `layout` holds ids, labels, spans and slots."""
+
+    layout: Layout
+    questions: tuple[Question, ...]
+
+    @property
+    def input_ids(self) -> list[int]:
+        return self.layout.ids
+
+    @property
+    def labels(self) -> list[int]:
+        return self.layout.labels
+
+    def __len__(self) -> int:
+        return len(self.layout.ids)
+
+
+class Encoder:
+    """Tokenises for one host.
+
+    Args:
+        tokenizer: with the plugin's tokens added.
+        adapter: the host adapter, for the wording of frames and the image placeholder.
+        tokens_per_frame: visual tokens the language model reads for one frame.
+        region_slots: vectors that stand for one region in the language model's input.
+        max_length: longest sequence; None for no limit. A longer sample is an error: truncation could cut a slot.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        adapter: Any,
+        tokens_per_frame: int,
+        region_slots: int = 2,
+        max_length: Optional[int] = None,
+    ):
+        self.text = TextEncoder(tokenizer)
+        self.ids = token_ids(tokenizer)
+        self.template = ChatTemplate.probe(tokenizer)
+        self.adapter = adapter
+        self.image_token = adapter.image_token()
+        self.tokens_per_frame = tokens_per_frame
+        self.region_slots = region_slots
+        self.max_length = max_length
+
+    def encode(self, sample: Sample, plan: FramePlan) -> Encoded:
+        """Ids and labels of a whole conversation; an unanswered last turn ends with the generation prompt.
+
+        Raises:
+            SlotError: slots and plan disagree. DataError: longer than `max_length`.
+        """
+        layout = Layout()
+        for number, turn in enumerate(sample.turns):
+            opening = sample.system if number == 0 else None
+            layout.extend(self.ask(turn, plan, sample.media, first=number == 0, system=opening))
+            if turn.assistant is not None:
+                layout.extend(self.answer(turn))
+        spans.check_slots(layout, self.expected_slots(sample, plan), sample.id)
+        self._check_length(layout, sample)
+        return Encoded(layout, tuple(self.question(turn.user) for turn in sample.turns))
+
+    def ask(
+        self,
+        turn: Turn,
+        plan: FramePlan,
+        media: Media,
+        *,
+        first: bool = True,
+        system: Optional[str] = None,
+    ) -> Layout:
+        """From the end of the previous answer (or the start of the conversation) to the generation prompt."""
+        segments: list[Segment] = []
+        if first:
+            for text, trusted in self.template.opening(system):
+                segments += self._literal(text) if trusted else (Segment("text", text),)
+            segments += self._visual(plan, media)
+        else:
+            segments += self._literal(self.template.assistant_close + self.template.user_open)
+        segments += spans.context(len(plan.aggregator))
+        segments += self._question_segments(turn.user, inline_images=media.kind == "images")
+        segments += self._literal(self.template.assistant_open)
+        return spans.lay(segments, self.text)
+
+    def answer(self, turn: Turn) -> Layout:
+        """The answer and its end token, supervised; marks are tokens only where the turn has targets."""
+        words = turn.assistant or ""
+        body = spans.grounded(words) if turn.targets else (Segment("text", words, supervised=True),)
+        end = [
+            Segment(segment.kind, segment.text, supervised=True)
+            for segment in self._literal(self.template.end)
+        ]
+        return spans.lay([*body, *end], self.text)
+
+    def question(self, user: str) -> Question:
+        """The words of a turn for the aggregator; a region is a visual row and a shape row. Never empty."""
+        ids: list[int] = []
+        kinds: list[int] = []
+        for number, words in enumerate(user.split(REGION_MARK)):
+            if number:
+                ids += [0, 0]
+                kinds += [VISUAL_ROW, SHAPE_ROW]
+            found = self.text.plain(words)
+            ids += found
+            kinds += [TEXT] * len(found)
+        if not ids:
+            ids = self.text.plain("\n")
+            kinds = [TEXT] * len(ids)
+        return Question(tuple(ids), tuple(kinds))
+
+    def expected_slots(self, sample: Sample, plan: FramePlan) -> dict[str, int]:
+        """Slots of every kind that the plan and the sample call for, before anything is tokenised."""
+        answered = [turn for turn in sample.turns if turn.assistant is not None]
+        return {
+            "image": len(plan.llm) * self.tokens_per_frame,
+            "region": len(sample.regions) * self.region_slots,
+            "context": len(plan.aggregator) * len(sample.turns),
+            "seg": sum(len(turn.targets) for turn in answered),
+        }
+
+    def _visual(self, plan: FramePlan, media: Media) -> tuple[Segment, ...]:
+        if media.kind == "images" or not plan.llm:
+            return ()
+        return self._frames(len(plan.llm), video=media.kind == "video")
+
+    def _frames(self, frames: int, video: bool) -> tuple[Segment, ...]:
+        return self._literal(self.adapter.visual_prefix(frames, self.tokens_per_frame, video))
+
+    def _question_segments(self, user: str, inline_images: bool) -> list[Segment]:
+        segments: list[Segment] = []
+        for number, words in enumerate(user.split(REGION_MARK)):
+            segments += spans.region(self.region_slots) if number else ()
+            for image, text in enumerate(words.split(IMAGE_MARK) if inline_images else [words]):
+                segments += self._frames(1, video=False) if image else ()
+                text = text[1:] if image and text.startswith("\n") else text
+                segments.append(Segment("text", text))
+        return segments
+
+    def _literal(self, text: str) -> tuple[Segment, ...]:
+        return spans.literal(self.text, text, self.image_token)
+
+    def _check_length(self, layout: Layout, sample: Sample) -> None:
+        if self.max_length is not None and len(layout.ids) > self.max_length:
+            raise DataError(
+                f"{len(layout.ids)} tokens, more than max_length; fewer frames or turns make it shorter",
+                file=sample.source or None,
+                record=sample.id,
+                expected=f"at most {self.max_length}",
+                reason="too_long",
+            )

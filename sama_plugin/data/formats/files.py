@@ -1,0 +1,135 @@
+"""Reading annotation files: JSON, JSON lines and pickles, with errors that name the file and the place.
+
+Pickles of the original releases hold only built-in containers; the reader refuses to import anything, so a pickle that
+carries code is an error and not an execution.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any, Iterable, Iterator, Mapping, NoReturn, Union
+
+from sama_plugin.atomic import atomic_path
+from sama_plugin.errors import DataError
+
+PathLike = Union[str, Path]
+
+
+def load(path: PathLike) -> Any:
+    """Content of a `.json` or `.pkl` file."""
+    return load_pickle(path) if str(path).endswith((".pkl", ".pickle")) else load_json(path)
+
+
+def load_json(path: PathLike) -> Any:
+    """Content of a JSON file (a byte order mark is accepted, NaN and infinities are not)."""
+    with _open(path, "r", encoding="utf-8-sig") as file:
+        try:
+            return json.load(file, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"not valid JSON: {error}", file=str(path), reason="bad_json"
+            ) from error
+
+
+def load_records(path: PathLike) -> list[dict[str, Any]]:
+    """A JSON file that must hold a list of records."""
+    records = load_json(path)
+    if not isinstance(records, list):
+        raise DataError(
+            "the file should hold a list of records",
+            file=str(path),
+            found=type(records).__name__,
+            expected="list",
+            reason="bad_json",
+        )
+    return records
+
+
+def parse_line(line: Union[str, bytes], path: PathLike, number: int) -> dict[str, Any]:
+    """One line of a JSON-lines file as a record; `number` counts from 1."""
+    try:
+        record = json.loads(line, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"line {number} is not valid JSON: {error}",
+            file=str(path),
+            record=f"line {number}",
+            reason="bad_json_line",
+        ) from error
+    if not isinstance(record, dict):
+        raise DataError(
+            f"line {number} is not a JSON object",
+            file=str(path),
+            record=f"line {number}",
+            found=type(record).__name__,
+            reason="bad_json_line",
+        )
+    return record
+
+
+def lines(path: PathLike) -> Iterator[tuple[int, str]]:
+    """Numbered non-empty lines."""
+    with _open(path, "r", encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield number, line
+
+
+def open_binary(path: PathLike) -> Any:
+    """The file, open for reading bytes."""
+    return _open(path, "rb")
+
+
+def load_pickle(path: PathLike) -> Any:
+    """A pickle of built-in containers, strings and numbers; anything that needs an import is refused."""
+    with _open(path, "rb") as file:
+        try:
+            return _PlainUnpickler(file).load()
+        except (pickle.UnpicklingError, EOFError, IndexError, KeyError, ValueError) as error:
+            raise DataError(
+                f"not a plain pickle: {error}", file=str(path), reason="bad_pickle"
+            ) from error
+
+
+def write_json(path: PathLike, content: Any) -> None:
+    """Write JSON; the file appears whole or not at all."""
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        json.dump(content, file)
+
+
+def write_lines(path: PathLike, records: Iterable[Mapping[str, Any]]) -> int:
+    """Write JSON lines; returns their number. The file appears whole or not at all."""
+    count = 0
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n")
+            count += 1
+    return count
+
+
+def relative(path: str, root: PathLike) -> str:
+    """`path` as records spell it: from `root`, with forward slashes."""
+    return Path(os.path.relpath(path, root)).as_posix()
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> NoReturn:
+        raise pickle.UnpicklingError(f"it refers to {module}.{name}")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _open(path: PathLike, mode: str, **options: Any) -> Any:
+    try:
+        return open(path, mode, **options)
+    except OSError as error:
+        raise DataError(
+            f"cannot read the annotation file: {error.strerror or error}",
+            file=str(path),
+            reason="missing_file",
+        ) from error

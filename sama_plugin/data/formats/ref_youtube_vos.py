@@ -1,0 +1,204 @@
+"""Ref-YouTube-VOS: expressions about objects of a video, masks in a counter-keyed dictionary or in palette PNGs.
+
+`meta_expressions.json` lists the annotated frames of every video and its expressions. Masks are found either in
+`mask_dict.json|pkl` beside it, keyed by a running counter (videos in file order, expression ids sorted as text, so "10"
+before "2"), or in `Annotations/<video>/<frame>.png`, where the pixel value is `obj_id`. The valid split has neither:
+its expressions become open questions. Frames between the annotated ones have unknown masks.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence, Union
+
+from sama_plugin.data.formats import expressions, files
+from sama_plugin.data.formats.segmentations import read_segmentation
+from sama_plugin.data.library import Library
+from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.dialog.sample import Media, Sample, Turn
+from sama_plugin.errors import DataError
+from sama_plugin.media import masks as mask_files
+from sama_plugin.media.tracks import MaskTrack
+
+PathLike = Union[str, Path]
+
+
+def read(
+    path: PathLike,
+    root: PathLike,
+    *,
+    report: Optional[Report] = None,
+    probe: bool = True,
+    masks: str = "auto",
+    folders: Optional[Mapping[str, str]] = None,
+    expressions_per_sample: int = 5,
+) -> Iterator[Sample]:
+    """Samples of a `meta_expressions.json`; see `data.formats.Format`.
+
+    Args:
+        root: folder that holds one frame folder a video.
+        masks: "dictionary", "png", or "auto" (the dictionary where there is one).
+        folders: video name to path below `root`, where they differ.
+        expressions_per_sample: consecutive expressions of a video that share a conversation.
+    """
+    report, library = report or Strict(), Library(root, probe)
+    videos = files.load_json(path).get("videos", {})
+    dictionary = _dictionary(Path(path).parent) if masks != "png" else None
+    if dictionary is None and masks == "dictionary":
+        raise DataError(
+            "no mask_dict.json or .pkl beside it", file=str(path), reason="missing_file"
+        )
+    counter = 0
+    for name, video in videos.items():
+        local = RecordReport(report, str(path), name)
+        first, counter = counter, counter + len(video["expressions"])
+        try:
+            clip = _Clip(name, video, Path(path).parent, library, (folders or {}).get(name, name))
+        except DataError as error:
+            local.drop(error)
+            continue
+        turns = []
+        for offset, key in enumerate(sorted(video["expressions"])):
+            try:
+                turns.append(_turn(video["expressions"][key], clip, dictionary, first + offset))
+            except DataError as error:
+                local.drop(error, f"expressions[{key!r}]")
+        for start in range(0, len(turns), expressions_per_sample):
+            group = tuple(turns[start : start + expressions_per_sample])
+            if group[0].assistant is None:
+                for index, turn in enumerate(group, start):
+                    yield Sample(f"{name}#{index}", clip.media, (turn,), source=str(path))
+            else:
+                yield Sample(f"{name}#{start}", clip.media, group, source=str(path)).validate()
+
+
+def write(samples: Iterable[Sample], path: PathLike, root: PathLike) -> int:
+    """Write grounding samples (one target a turn, no regions): `meta_expressions.json` and `mask_dict.json`.
+
+    Samples of one video are joined; media must be frame folders or arrays directly below `root`. Returns the number of
+    expressions.
+    """
+    videos: dict[str, dict[str, Any]] = {}
+    tracks: dict[str, list[MaskTrack]] = {}
+    for sample in samples:
+        name = os.path.splitext(files.relative(sample.media.sources[0], root))[0]
+        for turn in sample.turns:
+            (target,) = turn.targets
+            frames = [f"{frame:05d}" for frame in range(target.track.total)]
+            video = videos.setdefault(name, {"expressions": {}, "frames": frames})
+            entry = {"exp": target.phrase, "obj_id": "1"}
+            video["expressions"][str(len(video["expressions"]))] = entry
+            tracks.setdefault(name, []).append(target.track)
+    dictionary: dict[str, Any] = {}
+    for name, video in videos.items():
+        for key in sorted(video["expressions"]):
+            track = tracks[name][int(key)]
+            dictionary[str(len(dictionary))] = [track.rles.get(i) for i in range(track.total)]
+    files.write_json(path, {"videos": videos})
+    files.write_json(Path(path).with_name("mask_dict.json"), dictionary)
+    return len(dictionary)
+
+
+class _Clip:
+    """A video's media, the source frames of its annotated frames, and its PNG folder."""
+
+    def __init__(
+        self, name: str, video: Mapping[str, Any], folder: Path, library: Library, path: str
+    ):
+        source = _find(library, path)
+        self.stems = [str(stem) for stem in video["frames"]]
+        self.annotations = folder / "Annotations" / name
+        if os.path.isdir(source):
+            numbers = library.frame_numbers(source)
+            unknown = [stem for stem in self.stems if stem not in numbers]
+            if unknown:
+                raise DataError(
+                    "a listed frame is not in the folder",
+                    field="frames",
+                    found=unknown[0],
+                    reason="frame_out_of_range",
+                )
+            self.frames = [numbers[stem] for stem in self.stems]
+            self.total = len(numbers)
+        else:
+            self.frames = [int(stem) for stem in self.stems]
+            facts = library.facts(source)
+            self.total = facts.frames if facts else max(self.frames) + 1
+        self.media = Media("video", source, _stride(self.frames))
+        self._png: dict[str, MaskTrack] = {}
+
+    def track(self, entries: Sequence[Any]) -> MaskTrack:
+        """Masks from one dictionary entry a listed frame."""
+        if len(entries) < len(self.frames):
+            raise DataError(
+                "fewer masks than listed frames",
+                found=len(entries),
+                expected=len(self.frames),
+                reason="mask_list_too_short",
+            )
+        rles = {frame: read_segmentation(entry) for frame, entry in zip(self.frames, entries)}
+        size = next((tuple(rle["size"]) for rle in rles.values() if rle), None)
+        if size is None:
+            raise DataError("no mask on any frame", reason="all_masks_absent")
+        return MaskTrack(size=size, total=self.total, rles=rles)
+
+    def png_track(self, value: str) -> MaskTrack:
+        """Masks of the pixels of one palette value."""
+        if value not in self._png:
+            found = [self.annotations / f"{stem}.png" for stem in self.stems]
+            missing = [file for file in found if not file.is_file()]
+            if missing:
+                raise DataError(
+                    "an annotation image is missing",
+                    found=str(missing[0]),
+                    reason="missing_mask_id",
+                )
+            labels = [mask_files.read_png(file) for file in found]
+            self._png[value] = self.track(
+                [mask_files.encode(label == int(value)) for label in labels]
+            )
+        return self._png[value]
+
+
+def _turn(
+    entry: Mapping[str, Any], clip: _Clip, dictionary: Optional[Mapping[str, Any]], counter: int
+) -> Turn:
+    expression = entry.get("exp") or ""
+    if not expression.strip():
+        raise DataError("the expression is empty", reason="empty_expression")
+    if "obj_id" not in entry:
+        return expressions.turn(expression, None, answered=False)
+    if dictionary is None:
+        return expressions.turn(expression, clip.png_track(str(entry["obj_id"])))
+    if str(counter) not in dictionary:
+        raise DataError(
+            "the expression's counter has no entry in the mask dictionary",
+            found=counter,
+            reason="missing_mask_id",
+        )
+    return expressions.turn(expression, clip.track(dictionary[str(counter)]))
+
+
+def _dictionary(folder: Path) -> Optional[Mapping[str, Any]]:
+    for name in ("mask_dict.json", "mask_dict.pkl"):
+        if (folder / name).is_file():
+            return {str(key): entry for key, entry in files.load(folder / name).items()}
+    return None
+
+
+def _find(library: Library, path: str) -> str:
+    for suffix in ("", ".npy", ".mp4"):
+        try:
+            return library.find(path + suffix)
+        except DataError as error:
+            if error.reason != "missing_media":
+                raise
+            first = error if suffix == "" else first
+    raise first
+
+
+def _stride(frames: Sequence[int]) -> int:
+    """The constant step of the annotated frames from frame 0 on; 1 where there is none."""
+    steps = {right - left for left, right in zip(frames, frames[1:])}
+    return steps.pop() if len(steps) == 1 and frames[0] == 0 and min(steps) > 0 else 1

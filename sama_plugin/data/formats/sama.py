@@ -1,0 +1,92 @@
+"""Our own format: one canonical Sample a line (`Sample.to_json`), media paths relative to the media folder.
+
+The only format with every feature: prompts of all kinds, several regions and targets a turn, unknown masks, frame
+strides. Lines are parsed when they are asked for, so a file may be larger than memory (`LazyLines`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Iterable, Iterator, Optional, Sequence, Union
+
+from sama_plugin.data.formats import files
+from sama_plugin.data.library import Library
+from sama_plugin.data.report import Report, Strict
+from sama_plugin.dialog.sample import Media, Sample
+from sama_plugin.errors import DataError
+
+PathLike = Union[str, Path]
+
+
+def parse(record: dict[str, Any], library: Library) -> Sample:
+    """One line as a Sample with absolute media paths."""
+    sample = Sample.from_json(record)
+    found = tuple(
+        library.find(source, record=sample.id, field="media.source")
+        for source in sample.media.sources
+    )
+    if not found:
+        return sample
+    source = found if isinstance(sample.media.source, tuple) else found[0]
+    return dataclasses.replace(sample, media=dataclasses.replace(sample.media, source=source))
+
+
+def read(
+    path: PathLike, root: PathLike, *, report: Optional[Report] = None, probe: bool = True
+) -> Iterator[Sample]:
+    """Samples of a JSON-lines file; see `data.formats.Format`."""
+    report, library = report or Strict(), Library(root, probe)
+    seen: set[str] = set()
+    for number, line in files.lines(path):
+        try:
+            sample = parse(files.parse_line(line, path, number), library)
+            if sample.id in seen:
+                raise DataError("the id occurs twice", record=sample.id, reason="duplicate_id")
+            seen.add(sample.id)
+        except DataError as error:
+            report.drop(error.at(file=str(path)))
+            continue
+        yield sample
+
+
+def write(samples: Iterable[Sample], path: PathLike, root: PathLike) -> int:
+    """Write samples as JSON lines with media paths relative to `root`; returns their number."""
+    return files.write_lines(path, (_portable(sample, root).to_json() for sample in samples))
+
+
+class LazyLines(Sequence[Sample]):
+    """The samples of a JSON-lines file, read from disk when indexed: only byte offsets are held."""
+
+    def __init__(self, path: PathLike, root: PathLike):
+        self.path, self._library = str(path), Library(root, probe=False)
+        self._starts: list[int] = []
+        position = 0
+        with files.open_binary(path) as file:
+            for line in file:
+                if line.strip() and line.strip() != b"\xef\xbb\xbf":
+                    self._starts.append(position)
+                position += len(line)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, index: int) -> Sample:
+        with files.open_binary(self.path) as file:
+            file.seek(self._starts[index])
+            line = file.readline().decode("utf-8-sig")
+        try:
+            return parse(files.parse_line(line, self.path, index + 1), self._library)
+        except DataError as error:
+            raise error.at(file=self.path) from error
+
+
+def _portable(sample: Sample, root: PathLike) -> Sample:
+    media: Media = sample.media
+    if isinstance(media.source, tuple):
+        source: Any = tuple(files.relative(path, root) for path in media.source)
+    elif media.source is not None:
+        source = files.relative(media.source, root)
+    else:
+        return sample
+    return dataclasses.replace(sample, media=dataclasses.replace(media, source=source))

@@ -1,0 +1,109 @@
+"""The media folder of a dataset: paths that stay inside it, frame numbers of file names, sizes read once.
+
+Parsers ask here instead of touching files, so a path that climbs out of the root, a missing clip and a clip of another
+length are found in one place and in one wording. Videos are opened once for their size and length; with `probe=False`
+they are not opened at all, and what depends on it is checked when the clip is decoded.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Optional, Union
+
+from sama_plugin.errors import DataError, MediaError
+from sama_plugin.media.video import frame_files, open_video
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Length and size of a clip or image."""
+
+    frames: int
+    height: int
+    width: int
+
+
+class Library:
+    """Media below one folder.
+
+    Args:
+        root: folder that media paths in records start from.
+        probe: open videos to learn their length and size.
+    """
+
+    def __init__(self, root: Union[str, Path], probe: bool = True):
+        self.root = Path(os.path.abspath(root))
+        self.probe = probe
+
+    def find(self, name: Any, *, record: Any = None, field: str = "video") -> str:
+        """Absolute path of a media file or frame folder.
+
+        Raises:
+            DataError: `missing_field`, `missing_media`, or `path_outside_root`.
+        """
+        if not isinstance(name, str) or not name:
+            raise DataError(
+                "no media path", record=record, field=field, found=name, reason="missing_field"
+            )
+        path = os.path.normpath(os.path.join(self.root, name))
+        if os.path.isabs(name) or not path.startswith(str(self.root) + os.sep):
+            if not (os.path.isabs(name) and os.path.exists(path)):
+                raise DataError(
+                    "the path leaves the media folder",
+                    record=record,
+                    field=field,
+                    found=name,
+                    expected=f"a path below {self.root}",
+                    reason="path_outside_root",
+                )
+        if not os.path.exists(path):  # also False for a loop of symbolic links
+            raise DataError(
+                "the media file does not exist",
+                record=record,
+                field=field,
+                found=path,
+                reason="missing_media",
+            )
+        return path
+
+    def facts(self, path: str) -> Optional[Facts]:
+        """Length and size; None for a video file when `probe` is off."""
+        if not self.probe and Path(path).suffix.lower() in _VIDEO_FILES:
+            return None
+        try:
+            return _facts(path, os.stat(path).st_mtime_ns)
+        except MediaError as error:
+            raise DataError(
+                f"the media cannot be read: {error}", found=path, reason="unreadable_media"
+            ) from error
+
+    def frame_numbers(self, path: str) -> dict[str, int]:
+        """File stem to frame number, for a folder of frames."""
+        return _frame_numbers(path, os.stat(path).st_mtime_ns)
+
+
+_VIDEO_FILES = {".mp4", ".mov", ".webm", ".avi", ".mkv", ".m4v", ".gif"}
+
+
+@lru_cache(maxsize=65536)
+def _facts(path: str, changed: int) -> Facts:
+    if os.path.isdir(path):
+        from PIL import Image
+
+        files = frame_files(path)
+        with Image.open(files[0]) as image:
+            return Facts(len(files), image.height, image.width)
+    reader = open_video(path)
+    try:
+        height, width = reader.size
+        return Facts(len(reader), height, width)
+    finally:
+        reader.close()
+
+
+@lru_cache(maxsize=256)
+def _frame_numbers(path: str, changed: int) -> dict[str, int]:
+    return {Path(file).stem: number for number, file in enumerate(frame_files(path))}

@@ -1,0 +1,87 @@
+"""What to do with a bad record: stop, or set it aside and say so. Never replace it by another.
+
+Parsers call `drop` for what is lost (a record, or one turn of it) and `note` for what is kept but odd. Training uses
+`Quarantine` with a budget, `sama data check` a `Quarantine` without one, tests and converters `Strict`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Optional, Protocol
+
+from sama_plugin.errors import DataError
+from sama_plugin.logs import get_logger, warn_once
+
+
+class Report(Protocol):
+    """Where parsers send what they find."""
+
+    def drop(self, error: DataError) -> None:
+        """A record or turn is lost; may raise `error`."""
+
+    def note(self, error: DataError) -> None:
+        """A record or turn is kept, but odd."""
+
+
+class Strict:
+    """The first bad record stops the run; oddities are logged once a reason."""
+
+    def drop(self, error: DataError) -> None:
+        raise error
+
+    def note(self, error: DataError) -> None:
+        warn_once(f"data-{error.reason}", str(error))
+
+
+class Quarantine:
+    """Collects. More than `budget` dropped things stop the run with the first of them.
+
+    Attributes:
+        dropped, noted: everything reported, in order.
+    """
+
+    def __init__(self, budget: Optional[int] = None):
+        self.budget = budget
+        self.dropped: list[DataError] = []
+        self.noted: list[DataError] = []
+
+    def drop(self, error: DataError) -> None:
+        self.dropped.append(error)
+        if self.budget is not None and len(self.dropped) > self.budget:
+            first = self.dropped[0]
+            raise DataError(
+                f"more than {self.budget} bad records or turns ({self.summary()}); the first: {first}",
+                file=first.file,
+                reason="budget",
+            ) from first
+
+    def note(self, error: DataError) -> None:
+        self.noted.append(error)
+
+    def summary(self) -> str:
+        """Dropped things by reason, most frequent first."""
+        counts = Counter(error.reason or "unnamed" for error in self.dropped)
+        return ", ".join(f"{reason}: {count}" for reason, count in counts.most_common()) or "none"
+
+    def log(self, name: str) -> None:
+        """One warning with the counts, when anything was dropped."""
+        if self.dropped:
+            get_logger("data").warning(
+                "%s: %d bad records or turns set aside (%s); `sama data check` lists them",
+                name,
+                len(self.dropped),
+                self.summary(),
+            )
+
+
+class RecordReport:
+    """A report that knows which file and record it is about."""
+
+    def __init__(self, report: Report, file: str, record: Any):
+        self.report, self.file, self.record = report, file, record
+
+    def drop(self, error: DataError, field: Optional[str] = None) -> None:
+        self.report.drop(error.at(file=self.file, record=self.record, field=field))
+
+    def note(self, error: DataError, field: Optional[str] = None) -> None:
+        self.report.note(error.at(file=self.file, record=self.record, field=field))
