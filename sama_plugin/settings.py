@@ -1,7 +1,9 @@
 """Dataclasses are the only schema; YAML gives values.
 
-`load_yaml(SamaConfig, "configs/mini.yaml", ["aggregator.kind=none"])` returns the object and, for every leaf, where its
-value came from ("default", the file, or the command line). Unknown keys are errors that name the nearest known key.
+`load_yaml(SamaConfig, "configs/mini.yaml", ["aggregator.kind=none"])` returns the object and, for
+every leaf, where its
+value came from ("default", the file, or the command line). Unknown keys are errors that name the
+nearest known key.
 """
 
 from __future__ import annotations
@@ -22,9 +24,16 @@ T = TypeVar("T")
 def load_yaml(
     cls: type[T], path: Union[str, Path], overrides: Iterable[str] = ()
 ) -> tuple[T, dict[str, str]]:
-    """Read `path` into `cls`, apply "a.b=value" overrides; returns (object, origin of every leaf)."""
+    """Read `path` into `cls`, apply "a.b=value" overrides; returns (object, origin of every leaf).
+
+    A section may be the name of another YAML file, relative to this one: `sama: ../mini.yaml`.
+    """
     values = read_yaml(path)
     origins = {key: str(path) for key in _leaves(values)}
+    for section, file in _references(cls, values, path):
+        values[section] = read_yaml(file)
+        del origins[section]
+        origins.update({f"{section}.{key}": str(file) for key in _leaves(values[section])})
     for override in overrides:
         key, value = parse_override(override)
         _assign(values, key, value, override)
@@ -56,7 +65,9 @@ def read_yaml(path: Union[str, Path]) -> dict[str, Any]:
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], origin: str = "") -> T:
-    """Build dataclass `cls` from nested mappings; types are checked, unknown keys raise ConfigError."""
+    """Build dataclass `cls` from nested mappings; types are checked, unknown keys raise
+    ConfigError.
+    """
     return _build(cls, values, origin, "")
 
 
@@ -89,6 +100,18 @@ def parse_override(text: str) -> tuple[str, Any]:
     if not separator or not key:
         raise ConfigError(f"override {text!r} is not of the form key=value")
     return key.strip(), yaml.safe_load(value)
+
+
+def _references(
+    cls: type, values: Mapping[str, Any], path: Union[str, Path]
+) -> list[tuple[str, Path]]:
+    """(section, file) of every top-level section that is given as a YAML file."""
+    hints = typing.get_type_hints(cls)
+    return [
+        (key, Path(path).parent / value)
+        for key, value in values.items()
+        if dataclasses.is_dataclass(hints.get(key)) and str(value).endswith((".yaml", ".yml"))
+    ]
 
 
 def _assign(values: dict[str, Any], key: str, value: Any, override: str) -> None:

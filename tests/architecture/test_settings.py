@@ -60,6 +60,16 @@ def test_origins_and_overrides(tmp_path):
     }
 
 
+def test_a_section_may_be_another_file(tmp_path):
+    path, inner = tmp_path / "c.yaml", tmp_path / "sub" / "inner.yaml"
+    inner.parent.mkdir()
+    inner.write_text("size: 5\n")
+    path.write_text("inner: sub/inner.yaml\npath: sub/inner.yaml\n")
+    loaded, origins = load_yaml(Outer, path, ["inner.rate=0.5"])
+    assert (loaded.inner.size, loaded.inner.rate, loaded.path) == (5, 0.5, "sub/inner.yaml")
+    assert (origins["inner.size"], origins["inner.rate"]) == (str(inner), "command line")
+
+
 def test_round_trip(tmp_path):
     value = Outer(Inner(7, 0.25, ("b", "c")), "y", "somewhere")
     dump_yaml(value, tmp_path / "out.yaml")
