@@ -1,0 +1,88 @@
+"""From a name or a path to an attached host that can hold a conversation.
+
+Used by `sama chat` and the demo. Names are a registry, so that an extension can add its own packaged model.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Optional, Union
+
+from sama_plugin.assets import asset
+from sama_plugin.errors import CheckpointError, ConfigError, SamaError
+from sama_plugin.model.attach import SamaModel, attach
+from sama_plugin.model.checkpoint import load_adapter, read_config
+from sama_plugin.registry import Registry
+
+MODELS = Registry("models", {"mini": "sama_plugin.miniworld.host:load_mini"})
+"""Names of packaged hosts; each loads (model, tokenizer)."""
+
+PACKAGED_ADAPTERS = {"mini": "mini/adapter"}
+
+
+def load_host(model: str) -> tuple[Any, Any]:
+    """(model, tokenizer) of a packaged name or of a transformers checkpoint on disk.
+
+    Raises:
+        ConfigError: neither a known name nor a folder with a model.
+    """
+    if model in MODELS.names():
+        return MODELS.get(model)()
+    folder = Path(model)
+    if not (folder / "config.json").is_file():
+        raise ConfigError(
+            f"--model {model!r} is neither a packaged model ({', '.join(MODELS.names())}) nor a folder with a config.json"
+        )
+    from transformers import AutoModelForImageTextToText, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    host = AutoModelForImageTextToText.from_pretrained(folder, dtype="auto")
+    return host.eval(), tokenizer
+
+
+def load_sama(
+    model: str, adapter: Optional[Union[str, Path]] = None, device: Optional[str] = None
+) -> SamaModel:
+    """An attached host with a trained adapter.
+
+    Args:
+        adapter: a `sama_adapter` folder, or a training output folder that holds one; by default the one that is packaged with
+            `model`.
+        device: "cpu", "cuda", ...; by default a GPU if there is one.
+    """
+    folder = find_adapter_folder(model, adapter)
+    host, tokenizer = load_host(model)
+    host.to(device or _default_device())
+    sama = attach(host, tokenizer, read_config(folder))
+    load_adapter(sama, folder)
+    host.eval()
+    return sama
+
+
+def find_adapter_folder(model: str, adapter: Optional[Union[str, Path]] = None) -> Path:
+    """The adapter folder that is meant; CheckpointError says where it was looked for."""
+    if adapter is None:
+        if model not in PACKAGED_ADAPTERS:
+            raise CheckpointError(
+                f"no adapter is packaged with model {model!r}; pass --adapter FOLDER (the sama_adapter folder that "
+                "training wrote)"
+            )
+        try:
+            return asset(PACKAGED_ADAPTERS[model])
+        except SamaError as error:
+            raise CheckpointError(
+                f"the adapter of {model!r} is not part of this installation ({error}); train one with `sama demo` and pass "
+                "--adapter out/demo/training/sama_adapter"
+            ) from error
+    folder = Path(adapter)
+    if (folder / "sama_adapter").is_dir():
+        folder = folder / "sama_adapter"
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"{folder} is not a sama_adapter folder: it has no config.json")
+    return folder
+
+
+def _default_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

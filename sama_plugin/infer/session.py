@@ -1,0 +1,365 @@
+"""`VideoSession`: one video and its conversation, with regions in and masks out.
+
+    session = VideoSession(sama, "kitchen.mp4")
+    session.region("dog", frame=12, box=(10, 20, 50, 60))
+    answer = session.ask("What does @dog do?")
+    answer = session.ask("Segment the ball that @dog follows.")     # answer.phrases[0].track is a mask track
+    answer = session.ask("And where does @2.1 end up?")             # an earlier answer's mask is a region too
+
+The video is read once: the frame plan, the frames the language model sees and the prefix are frozen when the session
+opens; visual tokens, segmenter features and the KV cache are kept. Token ids are stored and never made again, so a later
+turn reads only its new tokens. A turn that fails (or is interrupted) leaves the conversation as it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import queue
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Sequence, Union
+
+from sama_plugin.data.encode import Encoder
+from sama_plugin.dialog import sample
+from sama_plugin.errors import MediaError, RegionError, SlotError
+from sama_plugin.infer import regions as naming
+from sama_plugin.infer.answers import (
+    Answer,
+    AnswerStream,
+    Event,
+    GroundedPhrase,
+    MaskReady,
+    Timing,
+    read_answer,
+)
+from sama_plugin.infer.grounding import Grounder
+from sama_plugin.infer.visual import Turn, VisualMemory
+from sama_plugin.media.frames import FramePlan, FramePolicy, plan_frames
+from sama_plugin.media.prompts import RegionPrompt
+from sama_plugin.media.video import open_video
+from sama_plugin.model.attach import SamaModel
+from sama_plugin.model.generate import (
+    Generation,
+    Sampling,
+    generate,
+    teacher_forced_states,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class VideoSession:
+    """A conversation about one video.
+
+    Args:
+        sama: an attached host; it is put in eval mode.
+        source: whatever `open_video` reads: a file, a folder of frames, an array (T, H, W, 3) uint8.
+        frames: which frames are read, as a policy (by default the one the adapter was trained with) or as a ready plan.
+            `aggregator=0` gives the host's own prompt: no context tokens.
+
+    Attributes:
+        plan: the frozen frame plan. regions: named regions. turns: what was asked and answered, as the model reads it.
+        answers: what `ask` returned, one a turn.
+    """
+
+    def __init__(
+        self,
+        sama: SamaModel,
+        source: Any,
+        *,
+        frames: Union[FramePolicy, FramePlan, None] = None,
+    ):
+        began = time.perf_counter()
+        self.sama = sama
+        self.reader = open_video(source)
+        self.plan = _plan(sama, self.reader, frames)
+        self.media = sample.Media("image" if self.reader.still else "video", str(source)[:400])
+        self.regions: dict[str, sample.Region] = {}
+        self.turns: list[Turn] = []
+        self.answers: list[Answer] = []
+        self._encoder = Encoder(
+            sama.tokenizer, sama.adapter, sama.modules.tokens, sama.modules.region.slots
+        )
+        self._end = self._encoder.text.literal(self._encoder.template.end)
+        sama.host.eval()
+        self._visual = VisualMemory(sama, self.reader, self.plan)
+        self._grounder = Grounder(sama, self.reader)
+        self._past: Any = None  # KV cache; what it has consumed is a prefix of `_ids`
+        self._opening_seconds = time.perf_counter() - began
+
+    def region(
+        self,
+        name: str,
+        *,
+        frame: Optional[int] = None,
+        time: Optional[float] = None,
+        mask: Any = None,
+        box: Optional[Sequence[float]] = None,
+        points: Optional[Sequence[Sequence[float]]] = None,
+        scribble: Optional[Sequence[Sequence[float]]] = None,
+        width: Optional[float] = None,
+        prompts: Sequence[RegionPrompt] = (),
+    ) -> sample.Region:
+        """Name a thing by pointing at it; questions then mention it as "@name".
+
+        Args:
+            frame, time: source frame, or seconds. mask: bool (H, W) or RLE. box: (x0, y0, x1, y1) in pixels of the upright
+                frame. points: [(x, y)]. scribble: [(x, y)] of a line, `width` pixels wide.
+            prompts: ready prompts, for one thing on several frames; instead of the arguments above.
+
+        Raises:
+            RegionError: bad or taken name, no or several kinds of prompt, a prompt outside the frame or clip, without area.
+        """
+        naming.check_name(name, list(self.regions))
+        if not prompts:
+            if (frame is None) == (time is None):
+                raise RegionError(
+                    f"region {name!r}: say where it is: either frame= or time= (given: frame={frame}, time={time})"
+                )
+            frame = self.reader.frame_at(time) if frame is None else frame
+            prompts = [
+                naming.make_prompt(
+                    frame, mask=mask, box=box, points=points, scribble=scribble, width=width
+                )
+            ]
+        for prompt in prompts:
+            prompt.validate(*self.reader.size, len(self.reader))
+        self.regions[name] = sample.Region(tuple(prompts), name)
+        return self.regions[name]
+
+    def ask(
+        self,
+        text: str,
+        *,
+        masks: bool = True,
+        max_new_tokens: int = 256,
+        sampling: Optional[Sampling] = None,
+        stream: Optional[Callable[[Event], None]] = None,
+    ) -> Answer:
+        """Ask a question; returns the whole answer.
+
+        Args:
+            masks: track every grounded phrase through the video; otherwise `tracks(turn)` does so when needed.
+            stream: called with each event while the answer is made.
+
+        Raises:
+            RegionError: an unknown name is mentioned, or a placeholder is typed. SlotError: the conversation is longer
+                than the host reads. The conversation is unchanged in both cases.
+        """
+        began = time.perf_counter()
+        emit = stream or _ignore
+        turn = self._read(text)
+        self._visual.add(turn.plan.rows)
+        encoded = time.perf_counter()
+        generation = self._answer(turn, max_new_tokens, sampling, emit)
+        said = time.perf_counter()
+        opening = 0.0 if self.turns else self._opening_seconds
+        self.turns.append(turn)
+        self.answers.append(self._first_words(turn, generation.stopped))
+        seconds = Timing(encoded - began + opening, said - encoded)
+        if masks:
+            self.tracks(len(self.turns), emit)
+            seconds = dataclasses.replace(seconds, masks=time.perf_counter() - said)
+        self.answers[-1] = dataclasses.replace(self.answers[-1], seconds=seconds)
+        return self.answers[-1]
+
+    def stream(self, text: str, **options: Any) -> Iterator[Event]:
+        """`ask` as a generator of events: words and phrase marks as they come, then the masks.
+
+        Closing the generator early abandons the turn; the conversation is then as before, unless its words were complete.
+        """
+        events: queue.Queue = queue.Queue()
+        abandoned = threading.Event()
+
+        def emit(event: Event) -> None:
+            if abandoned.is_set():
+                raise _Abandoned
+            events.put(event)
+
+        def work() -> None:
+            try:
+                self.ask(text, stream=emit, **options)
+                events.put(None)
+            except _Abandoned:
+                return
+            except BaseException as error:  # handed to the reader, which raises it
+                events.put(error)
+
+        worker = threading.Thread(target=work, name="sama-answer", daemon=True)
+        worker.start()
+        try:
+            while (event := events.get()) is not None:
+                if isinstance(event, BaseException):
+                    raise event
+                yield event
+        finally:
+            abandoned.set()
+            worker.join()
+
+    def tracks(
+        self, turn: int, emit: Optional[Callable[[Event], None]] = None
+    ) -> tuple[GroundedPhrase, ...]:
+        """The grounded phrases of a turn (1-based) with their mask tracks, computed now if they were not before."""
+        answer = self.answers[turn - 1]
+        if all(phrase.track is not None for phrase in answer.phrases):
+            return answer.phrases
+        grounded = self._grounder.ground(self._states(turn), self.plan.prompted)
+        phrases = tuple(
+            dataclasses.replace(phrase, track=found.track, score=found.score)
+            for phrase, found in zip(answer.phrases, grounded)
+        )
+        self.answers[turn - 1] = dataclasses.replace(answer, phrases=phrases)
+        for phrase in phrases:
+            (emit or _ignore)(MaskReady(phrase))
+        return phrases
+
+    @property
+    def names(self) -> list[str]:
+        """All that can be mentioned: named regions and earlier grounded phrases."""
+        return [
+            *self.regions,
+            *(phrase.name for answer in self.answers for phrase in answer.phrases),
+        ]
+
+    @property
+    def encodes(self) -> tuple[int, int]:
+        """Frames encoded so far by (the vision tower, the segmenter)."""
+        return self._visual.encodes, self._grounder.encodes
+
+    @property
+    def cached_tokens(self) -> int:
+        """Tokens of the conversation that the KV cache holds."""
+        return 0 if self._past is None else self._past.get_seq_length()
+
+    @property
+    def ids(self) -> list[int]:
+        """Token ids of the whole conversation so far."""
+        return [token for turn in self.turns for token in (*turn.prompt_ids, *turn.answer_ids)]
+
+    def save(self, path: Union[str, Path]) -> Path:
+        """Write the conversation as JSON (turns with ids and plans, regions, mask tracks)."""
+        from sama_plugin.infer.record import save_session
+
+        return save_session(self, path)
+
+    def close(self) -> None:
+        """Close the video and drop every cache."""
+        self._past = None
+        self._grounder.close()
+        self.reader.close()
+
+    def __enter__(self) -> VideoSession:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.close()
+
+    def restore(self, turn: Turn, answer: Answer) -> None:
+        """Append a recorded turn without asking; the next question reads its ids into the KV cache."""
+        self._visual.add(turn.plan.rows)
+        self.turns.append(turn)
+        self.answers.append(answer)
+        self._past = None
+
+    def _states(self, turn: int) -> Tensor:
+        """(S, C) states at the [SEG]s of a turn's answer; read again where a record holds only the ids."""
+        states = self.turns[turn - 1].seg_states
+        if states is None:
+            turns = self.turns[:turn]
+            ids = [token for one in turns for token in (*one.prompt_ids, *one.answer_ids)]
+            batch = self._visual.batch(turns, first=True)
+            found = teacher_forced_states(self.sama, ids, batch, self._visual.cache)
+            wanted = self.turns[turn - 1].answer_ids.count(self.sama.ids.seg)
+            states = self.turns[turn - 1].seg_states = found[found.shape[0] - wanted :]
+        return states
+
+    def _read(self, text: str) -> Turn:
+        words, regions = naming.read_mentions(text, self._find, self.names)
+        pointed = {prompt.frame for region in regions for prompt in region.prompts}
+        extra = tuple(sorted(pointed - set(self.plan.rows)))
+        plan = dataclasses.replace(self.plan, extra=tuple(sorted({*self.plan.extra, *extra})))
+        layout = self._encoder.ask(
+            sample.Turn(words, None, regions), plan, self.media, first=not self.turns
+        )
+        return Turn(text, words, regions, plan, self._encoder.question(words), tuple(layout.ids))
+
+    def _find(self, name: str) -> sample.Region:
+        if name in self.regions:
+            return self.regions[name]
+        turn, _, index = name.partition(".")
+        if not index or not 1 <= int(turn) <= len(self.turns):
+            raise KeyError(name)
+        for phrase in self.tracks(int(turn)):
+            if phrase.name == name:
+                return naming.region_of_track(name, phrase.track, self.plan)
+        raise KeyError(name)
+
+    def _answer(
+        self, turn: Turn, max_new_tokens: int, sampling: Optional[Sampling], emit: Callable
+    ) -> Generation:
+        """Continue the conversation by one answer; fills the turn's ids and states."""
+        unread = [one for one in self.turns if self._past is None] + [turn]
+        first = self._past is None
+        new_ids = [*self.ids, *turn.prompt_ids][self.cached_tokens :]
+        self._check_length(self.cached_tokens + len(new_ids), max_new_tokens)
+        words = AnswerStream(self.sama.tokenizer, self.sama.ids, emit)
+        past, self._past = self._past, None  # a cache that was left half-way is not taken up again
+        generation = generate(
+            self.sama,
+            new_ids,
+            self._visual.batch(unread, first),
+            cache=self._visual.cache,
+            past=past,
+            stop_ids=(self._end[-1],),
+            max_new_tokens=max_new_tokens,
+            sampling=sampling,
+            on_token=words.feed,
+        )
+        words.finish()
+        self._past = generation.past
+        turn.answer_ids = tuple(
+            generation.ids if generation.stopped else [*generation.ids, *self._end]
+        )
+        turn.seg_states = generation.seg_states
+        return generation
+
+    def _first_words(self, turn: Turn, finished: bool) -> Answer:
+        """The answer before its masks are known."""
+        found = read_answer(self.sama.tokenizer, self.sama.ids, turn.answer_ids)
+        number = len(self.turns)
+        phrases = tuple(
+            GroundedPhrase(f"{number}.{index}", phrase.text, phrase.start, phrase.end)
+            for index, phrase in enumerate(found.grounded, start=1)
+        )
+        return Answer(found.plain, phrases, turn.answer_ids, turn.plan, Timing(), finished)
+
+    def _check_length(self, tokens: int, new: int) -> None:
+        limit = self.sama.adapter.decoder(self.sama.host).config.max_position_embeddings
+        if tokens + new > limit:
+            raise SlotError(
+                f"the conversation has {tokens} tokens and may grow by {new}, the host reads {limit}; open a new session, "
+                "lower max_new_tokens, or let the language model read fewer frames (FramePolicy.llm)"
+            )
+
+
+class _Abandoned(Exception):
+    """The reader of a stream went away."""
+
+
+def _ignore(event: Event) -> None:
+    """For callers that do not stream."""
+
+
+def _plan(sama: SamaModel, reader: Any, frames: Union[FramePolicy, FramePlan, None]) -> FramePlan:
+    if isinstance(frames, FramePlan):
+        if frames.total != len(reader):
+            raise MediaError(
+                f"the frame plan is for a clip of {frames.total} frames, {reader.name} has {len(reader)}"
+            )
+        return frames
+    policy = frames or sama.config.frames
+    if sama.config.aggregator.kind == "none":
+        policy = dataclasses.replace(policy, aggregator=0)
+    return plan_frames(len(reader), policy, fps=reader.fps)

@@ -1,0 +1,147 @@
+"""Frames of one video as the language side sees them: each is encoded once, for all turns.
+
+Holds the projected visual tokens of every frame any turn has asked for and the aggregator's spatial pass over the
+sparse frames, and builds from them the `SamaBatch` of whatever part of the conversation the KV cache has not read yet:
+normally one turn, the whole conversation when a saved session is taken up again. Used by `session.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sama_plugin.data.encode import Question
+from sama_plugin.dialog.sample import Region
+from sama_plugin.media.frames import FramePlan
+from sama_plugin.media.masks import resize_area
+from sama_plugin.media.video import VideoReader
+from sama_plugin.model.attach import SamaModel
+from sama_plugin.model.batch import SamaBatch
+from sama_plugin.model.sama import VisualCache
+
+CHUNK = 16
+"""Frames a ViT pass."""
+
+
+@dataclass
+class Turn:
+    """One turn as the model reads it.
+
+    `words` is the question with a mark at each region; `prompt_ids` go from the end of the previous answer to the
+    generation prompt; `answer_ids` from there to the end of the answer, its end token included.
+    """
+
+    asked: str
+    words: str
+    regions: tuple[Region, ...]
+    plan: FramePlan
+    question: Question
+    prompt_ids: tuple[int, ...]
+    answer_ids: tuple[int, ...] = ()
+    seg_states: Optional[Tensor] = None  # (S, C); None in a turn read from a file
+
+
+class VisualMemory:
+    """The encoded frames of one video.
+
+    Args:
+        plan: the session's frozen frame plan; its rows are encoded at once.
+    """
+
+    def __init__(self, sama: SamaModel, reader: VideoReader, plan: FramePlan):
+        self.sama, self.reader, self.plan = sama, reader, plan
+        self.row: dict[int, int] = {}  # source frame to row of `features`
+        self.features = torch.zeros(0, sama.modules.tokens, sama.modules.width, device=sama.device)
+        self.times: list[float] = []
+        self.add(plan.rows)
+        with torch.no_grad():
+            sparse = self.features[self._rows(plan.aggregator)].to(sama.modules.dtype)
+            times = torch.tensor([self.times[self.row[frame]] for frame in plan.aggregator])
+            self.spatial = sama.modules.aggregator.spatial(sparse, times.to(sama.device))
+
+    @property
+    def encodes(self) -> int:
+        """Frames the vision tower has encoded; never more than there are different frames in the turns' plans."""
+        return len(self.row)
+
+    def add(self, frames: Sequence[int]) -> None:
+        """Encode those of `frames` that are not there yet."""
+        new = [frame for frame in dict.fromkeys(frames) if frame not in self.row]
+        for start in range(0, len(new), CHUNK):
+            chunk = new[start : start + CHUNK]
+            pixels = self.sama.adapter.pixels(self.reader.frames(chunk), self.sama.host)
+            features = self.sama.encode_frames(pixels)  # (n, N, C)
+            self.features = torch.cat([self.features.to(features.dtype), features])
+            self.times += self.reader.times(chunk)
+            self.row.update({frame: len(self.row) + number for number, frame in enumerate(chunk)})
+
+    @property
+    def cache(self) -> VisualCache:
+        """What the taps read instead of pixels."""
+        return VisualCache(self.features, self.spatial)
+
+    def batch(self, turns: Sequence[Turn], first: bool) -> SamaBatch:
+        """Slots of consecutive turns. `first`: the first of them opens the conversation and shows the frames."""
+        prompted = [turn for turn in turns if self.plan.aggregator or turn.regions]
+        questions = [turn.question for turn in prompted]
+        length = max((len(question.ids) for question in questions), default=1)
+        owners = [number for number, turn in enumerate(prompted) for _ in turn.regions]
+        entries = self._entries([region for turn in prompted for region in turn.regions])
+        frames = sorted(self.row, key=self.row.get)
+        return SamaBatch(
+            frame_owner=_long([0] * len(frames)),
+            frame_index=_long(frames),
+            frame_time=torch.tensor(self.times),
+            aggregator_rows=self._rows(self.plan.aggregator),
+            keep_rows=self._rows(self.plan.llm if first else ()),
+            prompt_owner=_long([0] * len(prompted)),
+            question_ids=_padded([question.ids for question in questions], length),
+            question_mask=_padded(
+                [[1] * len(question.ids) for question in questions], length
+            ).bool(),
+            question_kind=_padded([question.kinds for question in questions], length),
+            region_prompt=_long(owners),
+            **entries,
+            sample_ids=[self.reader.name],
+        )
+
+    def _entries(self, regions: Sequence[Region]) -> dict[str, Tensor]:
+        """Masks of all regions' prompts on the visual grid and on the shape grid."""
+        height, width = self.sama.adapter.grid(self.sama.host)
+        size = self.sama.config.region.shape_size
+        owners, rows, weights, shapes = [], [], [], []
+        for number, region in enumerate(regions):
+            for prompt in region.prompts:
+                mask = prompt.mask_array(*self.reader.size)
+                owners.append(number)
+                rows.append(self.row[prompt.frame])
+                weights.append(resize_area(mask, height, width).reshape(-1))
+                shapes.append(resize_area(mask, size, size))
+        return {
+            "entry_owner": _long(owners),
+            "entry_row": _long(rows),
+            "entry_weights": _stack(weights, (height * width,)),
+            "entry_shape": _stack(shapes, (size, size)),
+        }
+
+    def _rows(self, frames: Sequence[int]) -> Tensor:
+        return _long([self.row[frame] for frame in frames])
+
+
+def _long(values: Sequence[int]) -> Tensor:
+    return torch.tensor(list(values), dtype=torch.long)
+
+
+def _stack(arrays: Sequence[np.ndarray], shape: tuple[int, ...]) -> Tensor:
+    return torch.from_numpy(np.stack(arrays)).float() if arrays else torch.zeros(0, *shape)
+
+
+def _padded(rows: Sequence[Sequence[int]], length: int) -> Tensor:
+    padded = torch.zeros(len(rows), length, dtype=torch.long)
+    for number, row in enumerate(rows):
+        padded[number, : len(row)] = _long(row)
+    return padded  # (P, L)
