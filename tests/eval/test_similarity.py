@@ -1,0 +1,73 @@
+"""J and F against the DAVIS reference, case by case."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from sama_plugin.eval.similarity import boundary_accuracy, dilate, region_similarity
+
+
+@pytest.fixture(scope="module")
+def davis(sama_golden):
+    return sama_golden / "davis_jf"
+
+
+def test_synthetic_pairs(davis):
+    expected = json.loads((davis / "expected.json").read_text())["synthetic"]
+    pairs = np.load(davis / "synthetic_inputs.npz")
+    for name, numbers in expected.items():
+        target, prediction = pairs[f"{name}__gt"] > 0, pairs[f"{name}__pred"] > 0
+        if f"{name}__void" in pairs:
+            keep = pairs[f"{name}__void"] == 0
+            target, prediction = target & keep, prediction & keep
+        stacks = target[None], prediction[None]
+        assert region_similarity(*stacks)[0] == pytest.approx(numbers["J"], abs=1e-9), name
+        assert boundary_accuracy(*stacks)[0] == pytest.approx(numbers["F"], abs=1e-9), name
+        if "F_bound_th_3px" in numbers:
+            third = boundary_accuracy(*stacks, tolerance=3)[0]
+            assert third == pytest.approx(numbers["F_bound_th_3px"], abs=1e-9), name
+
+
+def test_real_masks(davis):
+    from PIL import Image
+
+    expected = json.loads((davis / "expected.json").read_text())
+    block = expected["foreground_all_frames__gt_osvos__pred_rvos"]
+    for sequence, numbers in block.items():
+        target, prediction = (
+            np.stack(
+                [
+                    np.asarray(Image.open(davis / "masks" / kind / sequence / f"{frame}.png")) > 0
+                    for frame in numbers["frames"]
+                ]
+            )
+            for kind in ("osvos", "rvos")
+        )
+        assert np.array_equal(region_similarity(target, prediction), numbers["J"]), sequence
+        assert np.array_equal(boundary_accuracy(target, prediction), numbers["F"]), sequence
+
+
+@given(arrays(bool, (2, 9, 11)), st.integers(0, 4))
+def test_dilation_is_the_disk(masks, radius):
+    y, x = np.mgrid[:9, :11]
+    expected = np.zeros_like(masks)
+    for frame, row, column in np.argwhere(masks):
+        expected[frame] |= (y - row) ** 2 + (x - column) ** 2 <= radius**2
+    assert np.array_equal(dilate(masks, radius), expected)
+
+
+@given(arrays(bool, (1, 12, 13)), arrays(bool, (1, 12, 13)))
+def test_f_is_symmetric_and_bounded(one, other):
+    forward, backward = boundary_accuracy(one, other)[0], boundary_accuracy(other, one)[0]
+    assert 0 <= forward <= 1 and forward == pytest.approx(backward)
+
+
+def test_shapes_must_agree():
+    with pytest.raises(ValueError, match="equal shape"):
+        region_similarity(np.zeros((1, 2, 2), bool), np.zeros((1, 2, 3), bool))
