@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from sama_plugin.atomic import atomic_path
-from sama_plugin.minirender import render
-from sama_plugin.minithings import COLOURS, FRAMES, SHAPES, SIZE, TEXTURES, Clip
-from sama_plugin.miniworld import sample_clip
+from sama_plugin.miniworld.render import render
+from sama_plugin.miniworld.things import COLOURS, FRAMES, SHAPES, SIZE, TEXTURES, Clip
+from sama_plugin.miniworld.world import sample_clip
 
 THINGS = 8
 NO_THING = 255
