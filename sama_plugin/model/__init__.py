@@ -1,1 +1,3 @@
-"""Attaching to a host: configuration, the four taps, the trainable modules, generation and checkpoints."""
+"""Attaching to a host: configuration, the four taps, the trainable modules, generation and
+checkpoints.
+"""

@@ -1,7 +1,9 @@
 """LoRA on the host's language model through PEFT, and 4-bit loading through bitsandbytes.
 
-Targets are canonical names (q, k, v, o, gate, up, down) that the host adapter turns into an anchored pattern; the
-number of layers that match is compared with what the architecture has, so a pattern that silently matches nothing, or
+Targets are canonical names (q, k, v, o, gate, up, down) that the host adapter turns into an
+anchored pattern; the
+number of layers that match is compared with what the architecture has, so a pattern that silently
+matches nothing, or
 vision layers too, is an error.
 """
 
@@ -22,7 +24,9 @@ ADAPTER_NAME = "default"
 
 
 def matched_layers(sama: SamaModel, settings: LoraSettings) -> list[str]:
-    """Names of the host's layers that LoRA would wrap; HostError if their number is not what the host should have."""
+    """Names of the host's layers that LoRA would wrap; HostError if their number is not what the
+    host should have.
+    """
     pattern = re.compile(sama.adapter.lora_pattern(sama.host, settings.targets))
     names = [name for name, _ in sama.host.named_modules() if pattern.fullmatch(name)]
     expected = len(settings.targets) * sama.adapter.decoder(sama.host).config.num_hidden_layers
@@ -35,7 +39,9 @@ def matched_layers(sama: SamaModel, settings: LoraSettings) -> list[str]:
 
 
 def add_lora(sama: SamaModel, settings: LoraSettings) -> Any:
-    """Wrap the host by PEFT and switch the plugin's gradients on; returns the PeftModel (the host itself if r is 0)."""
+    """Wrap the host by PEFT and switch the plugin's gradients on; returns the PeftModel (the host
+    itself if r is 0).
+    """
     if settings.r == 0:
         sama.host.requires_grad_(False)
         sama.mark_trainable()
@@ -57,7 +63,9 @@ def add_lora(sama: SamaModel, settings: LoraSettings) -> Any:
 
 
 def four_bit(dtype: Any) -> Any:
-    """Quantisation config for `from_pretrained`: NF4, double quantisation, head and vision tower left alone."""
+    """Quantisation config for `from_pretrained`: NF4, double quantisation, head and vision tower
+    left alone.
+    """
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(

@@ -1,8 +1,12 @@
-"""`attach(model, tokenizer, config)`: give a host two senses; `detach()`: take them away without a trace.
+"""`attach(model, tokenizer, config)`: give a host two senses; `detach()`: take them away without a
+trace.
 
-What attach does to the host, all of it undone by detach: six inert hooks (`taps.py`), one submodule `model.sama`, and a
-`forward` on the instance that understands the extra keyword `sama=SamaBatch`. The tokenizer is copied. The frozen
-segmenter stays outside the module tree, so no optimiser, sharding or checkpoint of the host ever sees it.
+What attach does to the host, all of it undone by detach: six inert hooks (`taps.py`), one submodule
+`model.sama`, and a
+`forward` on the instance that understands the extra keyword `sama=SamaBatch`. The tokenizer is
+copied. The frozen
+segmenter stays outside the module tree, so no optimiser, sharding or checkpoint of the host ever
+sees it.
 """
 
 from __future__ import annotations
@@ -39,13 +43,15 @@ def attach(
 
     Args:
         model: the host, or a PeftModel around it.
-        tokenizer: the host's tokenizer; a copy receives the new tokens unless `share_tokenizer` (patched scripts that
+        tokenizer: the host's tokenizer; a copy receives the new tokens unless `share_tokenizer`
+            (patched scripts that
             pass one tokenizer object around need that).
         config: sizes and choices; defaults to the released ones.
         segmenter: a built segmenter; by default the one `config.seg.segmenter` names.
 
     Raises:
-        HostError: unknown host, a compiled host (hooks set later never fire there), or already attached.
+        HostError: unknown host, a compiled host (hooks set later never fire there), or already
+            attached.
     """
     config = config or SamaConfig()
     host = unwrap(model)
@@ -67,8 +73,10 @@ class SamaModel:
     """Handle on an attached host: calls, losses, trainable parameters, detach.
 
     Attributes:
-        host: the unwrapped host model. adapter: how it is held. tokenizer: the one that knows the new tokens.
-        ids: ids of the new tokens. modules: the trainable submodule (also `host.sama`). segmenter: frozen.
+        host: the unwrapped host model. adapter: how it is held. tokenizer: the one that knows the
+            new tokens.
+        ids: ids of the new tokens. modules: the trainable submodule (also `host.sama`). segmenter:
+            frozen.
         last_losses: parts of the most recent training loss, detached floats-to-be (tensors).
     """
 
@@ -89,7 +97,12 @@ class SamaModel:
         self._lock = threading.RLock()
         with _seeded(config.seed):
             self.modules = SamaModules(
-                config, adapter.width(host), height * width, len(ids.in_order()), segmenter
+                config,
+                adapter.width(host),
+                height * width,
+                len(ids.in_order()),
+                segmenter,
+                _embedding_scale(host, adapter) if config.compat == "default" else None,
             )
             self._start_rows()
         device = adapter.input_embeddings(host).weight.device
@@ -114,7 +127,9 @@ class SamaModel:
         return self.host
 
     def mark_trainable(self) -> list[str]:
-        """Switch gradients on for the plugin's parameters (PEFT may have switched them off); returns their names."""
+        """Switch gradients on for the plugin's parameters (PEFT may have switched them off);
+        returns their names.
+        """
         unused = getattr(self.segmenter, "decoder_parameters_unused_by_vectors", ())
         names = []
         for name, parameter in self.modules.named_parameters():
@@ -214,7 +229,9 @@ class SamaModel:
 
     @torch.no_grad()
     def _start_rows(self) -> None:
-        """New rows start at the mean of the host's rows, inputs with its spread, so that no new token stands out."""
+        """New rows start at the mean of the host's rows, inputs with its spread, so that no new
+        token stands out.
+        """
         pairs = (
             (self.modules.input_rows, self.adapter.input_embeddings(self.host), 1.0),
             (self.modules.output_rows, self.adapter.output_embeddings(self.host), 0.1),
@@ -227,7 +244,9 @@ class SamaModel:
 
 
 class _Unregistered:
-    """Carries the handle on the submodule without making a module cycle; copies and pickles carry nothing."""
+    """Carries the handle on the submodule without making a module cycle; copies and pickles carry
+    nothing.
+    """
 
     def __init__(self, handle: SamaModel):
         self._handle = handle
@@ -256,13 +275,21 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 
 def attached(model: nn.Module) -> SamaModel:
-    """The handle of an attached model, however it is wrapped; HostError if the plugin is not attached."""
+    """The handle of an attached model, however it is wrapped; HostError if the plugin is not
+    attached.
+    """
     modules = getattr(unwrap(model), "sama", None)
     if not isinstance(modules, SamaModules):
         raise HostError(
             "the plugin is not attached to this model; call sama_plugin.attach(model, tokenizer, config) first"
         )
     return modules.handle()
+
+
+@torch.no_grad()
+def _embedding_scale(host: nn.Module, adapter: HostAdapter) -> float:
+    """Standard deviation of the host's input embeddings."""
+    return float(adapter.input_embeddings(host).weight.detach().float().std())
 
 
 def _refuse_compiled(*models: nn.Module) -> None:

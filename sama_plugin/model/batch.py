@@ -1,6 +1,7 @@
 """What one plugin call needs besides the host's own inputs.
 
-Everything ragged is flat: a tensor of items plus an index that says who owns each item. Built by `data/collate.py` and
+Everything ragged is flat: a tensor of items plus an index that says who owns each item. Built by
+`data/collate.py` and
 by `infer/session.py`, read by `model/sama.py`.
 """
 
@@ -18,9 +19,12 @@ from torch import Tensor
 class SamaBatch:
     """Frames, questions, regions and mask targets of B samples.
 
-    Letters: NF visual rows (all frames of all samples), NA rows the aggregator reads, NK rows the language model
-    reads, P prompts (turns with context or regions), L question length, R regions, M region-frame entries, N visual
-    tokens a frame, G segmenter frames, S mask targets ([SEG] tokens), E labelled (target, frame) pairs.
+    Letters: NF visual rows (all frames of all samples), NA rows the aggregator reads, NK rows the
+        language model
+    reads, P prompts (turns with context or regions), L question length, R regions, M region-frame
+    entries, N visual
+    tokens a frame, G segmenter frames, S mask targets ([SEG] tokens), E labelled (target, frame)
+    pairs.
     """
 
     frame_owner: Tensor  # (NF,) long: sample of each visual row; rows of one sample are contiguous, in time order

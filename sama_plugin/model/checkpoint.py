@@ -1,12 +1,15 @@
-"""The `sama_adapter/` folder: what one fine-tuning taught, independent of the host's class and checkpoint format.
+"""The `sama_adapter/` folder: what one fine-tuning taught, independent of the host's class and
+checkpoint format.
 
     sama_adapter/
-      config.json          widths, LLM family, token strings, wording, [SEG] convention, compat, segmenter, settings
+      config.json          widths, LLM family, token strings, wording, [SEG] convention, compat,
+      segmenter, settings
       modules.safetensors  region encoder, aggregator, token rows, [SEG] head, mask decoder copy
       lora.safetensors     LoRA under canonical names: layers.<n>.<q|k|v|o|gate|up|down>.<A|B>
       README.md            model card
 
-PEFT's own files are written beside the folder for the host in use. A folder appears whole or not at all.
+PEFT's own files are written beside the folder for the host in use. A folder appears whole or not at
+all.
 """
 
 from __future__ import annotations
@@ -44,10 +47,12 @@ def save_adapter(
     dtype: Optional[torch.dtype] = None,
     notes: str = "",
 ) -> Path:
-    """Write `folder` (usually named `sama_adapter`) atomically; PEFT files go to its parent when `peft_model` is given.
+    """Write `folder` (usually named `sama_adapter`) atomically; PEFT files go to its parent when
+    `peft_model` is given.
 
     Args:
-        state: gathered state dict of the whole (wrapped) model, for sharded training; by default read from the modules.
+        state: gathered state dict of the whole (wrapped) model, for sharded training; by default
+            read from the modules.
         dtype: store floating tensors in this type, e.g. `torch.float16` for shipping.
         notes: text for the model card (data, steps, scores).
     """
@@ -77,10 +82,12 @@ def read_config(folder: Union[str, Path]) -> SamaConfig:
 
 
 def load_adapter(sama: SamaModel, folder: Union[str, Path]) -> Any:
-    """Load a checkpoint into an attached host; returns the model to call (a PeftModel when there is LoRA).
+    """Load a checkpoint into an attached host; returns the model to call (a PeftModel when there is
+    LoRA).
 
     Raises:
-        CheckpointError: other width, LLM family, tokens, module shapes or number of layers, or a damaged file. Nothing
+        CheckpointError: other width, LLM family, tokens, module shapes or number of layers, or a
+            damaged file. Nothing
             is changed in that case.
     """
     folder = Path(folder)

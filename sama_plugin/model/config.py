@@ -1,6 +1,7 @@
 """All sizes and choices of the plugin, as dataclasses (YAML under `configs/` fills them).
 
-Defaults are the released SAMA sizes (BERT-base Q-Formers, 32 queries, windows of 512 vectors) with the right behaviour;
+Defaults are the released SAMA sizes (BERT-base Q-Formers, 32 queries, windows of 512 vectors) with
+the right behaviour;
 `configs/mini.yaml` holds the twin that trains on two CPU cores.
 """
 
@@ -15,7 +16,9 @@ from sama_plugin.media.frames import FramePolicy
 
 @dataclass
 class AggregatorConfig:
-    """Spatio-temporal context aggregator (SAMA section 3; upstream constants in brackets are the defaults)."""
+    """Spatio-temporal context aggregator (SAMA section 3; upstream constants in brackets are the
+    defaults).
+    """
 
     kind: str = "sama"  # a name in the aggregator registry; "none" switches context tokens off
     hidden: int = 768

@@ -1,8 +1,11 @@
 """Greedy and sampled decoding inside a plugin call, with KV reuse and [SEG] states.
 
-A loop of our own rather than `host.generate`: the session continues a cache over turns without re-tokenising, and the
-state of [SEG] is the final hidden state of the step that *consumes* it, so one more step runs when generation stops on
-it. Sampling itself is transformers' logits processors. Beam search and several sequences are refused: they reorder rows
+A loop of our own rather than `host.generate`: the session continues a cache over turns without
+re-tokenising, and the
+state of [SEG] is the final hidden state of the step that *consumes* it, so one more step runs when
+generation stops on
+it. Sampling itself is transformers' logits processors. Beam search and several sequences are
+refused: they reorder rows
 under the masks.
 """
 
@@ -24,7 +27,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sampling:
-    """Greedy by default; `temperature > 0` samples, reproducibly, from a generator seeded with `seed`."""
+    """Greedy by default; `temperature > 0` samples, reproducibly, from a generator seeded with
+    `seed`.
+    """
 
     temperature: float = 0.0
     top_p: float = 1.0
@@ -75,7 +80,8 @@ def generate(
 
     Args:
         batch: slots of `input_ids` (regions, context, frames); None for plain text.
-        cache: encoded frames of the video; image, region and context placeholders are written from it.
+        cache: encoded frames of the video; image, region and context placeholders are written from
+            it.
         on_token: called with every new id, as it is chosen (streaming).
     """
     if not len(input_ids):
@@ -128,7 +134,9 @@ def teacher_forced_states(
     batch: Optional[SamaBatch],
     cache: Optional[VisualCache] = None,
 ) -> Tensor:
-    """(S, C) states of every [SEG] in `ids` from one forward pass: for text another engine produced, and for tests."""
+    """(S, C) states of every [SEG] in `ids` from one forward pass: for text another engine
+    produced, and for tests.
+    """
     tokens = torch.as_tensor(ids, dtype=torch.long, device=sama.device)[None]
     with sama.call(batch.to(sama.device) if batch is not None else None, cache) as call:
         sama.host(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False)

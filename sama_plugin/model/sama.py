@@ -2,10 +2,13 @@
 
     features, questions, regions ─► region encoder ─► region tokens ─┐
                                 └─► aggregator     ─► context tokens ┴─► overwritten placeholders
-    final hidden state of [SEG] ─► seg head ─► prompt vector ─► mask decoder (our copy) ─► masks, losses
+    final hidden state of [SEG] ─► seg head ─► prompt vector ─► mask decoder (our copy) ─► masks,
+    losses
 
-Every module is called exactly once in a training forward, in the order above, on zero-length input when there is no
-work: DDP and ZeRO need every rank to meet the same modules in the same order. The frozen segmenter is not in here.
+Every module is called exactly once in a training forward, in the order above, on zero-length input
+when there is no
+work: DDP and ZeRO need every rank to meet the same modules in the same order. The frozen segmenter
+    is not in here.
 """
 
 from __future__ import annotations
@@ -27,7 +30,9 @@ from sama_plugin.segment.base import Prompt, Segmenter
 
 @dataclass
 class VisualCache:
-    """Frames of a video that were encoded before: projected tokens and the aggregator's spatial pass."""
+    """Frames of a video that were encoded before: projected tokens and the aggregator's spatial
+    pass.
+    """
 
     features: Tensor  # (NF, N, C)
     spatial: Optional[Tensor] = None  # (NA, Qs, h), rows of `SamaBatch.aggregator_rows`
@@ -41,11 +46,18 @@ class SamaModules(nn.Module):
         width: C of the host's language model.
         tokens: N visual tokens a frame.
         rows: number of new token ids.
-        segmenter: the frozen segmenter (its mask decoder is copied), or None when masks are not wanted.
+        segmenter: the frozen segmenter (its mask decoder is copied), or None when masks are not
+            wanted.
     """
 
     def __init__(
-        self, config: SamaConfig, width: int, tokens: int, rows: int, segmenter: Optional[Segmenter]
+        self,
+        config: SamaConfig,
+        width: int,
+        tokens: int,
+        rows: int,
+        segmenter: Optional[Segmenter],
+        scale: Optional[float] = None,
     ):
         super().__init__()
         from sama_plugin.nn.aggregator import build_aggregator
@@ -54,7 +66,7 @@ class SamaModules(nn.Module):
         self.config, self.width, self.tokens = config, width, tokens
         self.input_rows = RowAdapter(rows, width)
         self.region = build_region_encoder(config.region, width, config.aggregator.hidden)
-        self.aggregator = build_aggregator(config.aggregator, width)
+        self.aggregator = build_aggregator(config.aggregator, width, scale)
         self.output_rows = RowAdapter(rows, width)
         self.seg_head: Optional[SegHead] = None
         self.mask_decoder: Optional[nn.Module] = None
@@ -75,7 +87,8 @@ class SamaModules(nn.Module):
         question: Tensor,
         cache: Optional[VisualCache],
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Vectors for region placeholders (2R, C) and context placeholders (sum of F over prompts, C).
+        """Vectors for region placeholders (2R, C) and context placeholders (sum of F over prompts,
+        C).
 
         The third value is a zero scalar that keeps modules without work in the graph.
         """

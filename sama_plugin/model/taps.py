@@ -1,15 +1,20 @@
 """The four taps and the call that makes them act.
 
-Taps are hooks installed once, at attach. They return at once, same bits, until a `Call` is active; then
+Taps are hooks installed once, at attach. They return at once, same bits, until a `Call` is active;
+then
 
-1. *visual* keeps every frame's projected tokens and hands on only the rows the language model reads,
-2. *rows* replaces the vectors of our token ids at the input embedding, and our columns of the logits (appending them
+1. *visual* keeps every frame's projected tokens and hands on only the rows the language model
+reads,
+2. *rows* replaces the vectors of our token ids at the input embedding, and our columns of the
+logits (appending them
    when the ids lie past the host's table; the host is never resized),
-3. *decoder* overwrites region and context placeholders (and image placeholders, when the session already holds the
+3. *decoder* overwrites region and context placeholders (and image placeholders, when the session
+already holds the
    frames' tokens) in `inputs_embeds`; the sequence length never changes,
 4. *head* reads the final hidden states, which are the input of the output embedding.
 
-Slots are found by the ids seen at the embedding in the same forward pass. When the call ends, slots written must equal
+Slots are found by the ids seen at the embedding in the same forward pass. When the call ends, slots
+written must equal
 slots planned. Used by `attach.py` (training) and `generate.py` (inference).
 """
 
@@ -30,7 +35,9 @@ from sama_plugin.model.sama import SamaModules, VisualCache
 
 @dataclass
 class Call:
-    """State of one plugin call: one training forward, or one generation (prefill and its decode steps)."""
+    """State of one plugin call: one training forward, or one generation (prefill and its decode
+    steps).
+    """
 
     batch: Optional[SamaBatch]
     cache: Optional[VisualCache] = (
@@ -147,7 +154,9 @@ class Taps:
         return args, kwargs
 
     def _question(self, call: Call) -> Tensor:
-        """(P, L, C) the host's own embeddings of the questions; its weights get no gradient from here."""
+        """(P, L, C) the host's own embeddings of the questions; its weights get no gradient from
+        here.
+        """
         call.reading_question = True
         try:
             with torch.no_grad():
@@ -176,7 +185,9 @@ class Taps:
 
 
 def _write(embeds: Tensor, slots: Tensor, vectors: Tensor, kind: str, batch: SamaBatch) -> Tensor:
-    """`embeds` (B, L, C) with its `slots` rows, in reading order, replaced by `vectors`; the numbers must agree."""
+    """`embeds` (B, L, C) with its `slots` rows, in reading order, replaced by `vectors`; the
+    numbers must agree.
+    """
     found = int(slots.sum())
     if found != vectors.shape[0]:
         raise SlotError(
