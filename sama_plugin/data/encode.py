@@ -62,6 +62,7 @@ class Encoder:
         tokens_per_frame: visual tokens the language model reads for one frame.
         region_slots: vectors that stand for one region in the language model's input.
         max_length: longest sequence; None for no limit. A longer sample is an error: truncation could cut a slot.
+        max_question: longest question the aggregator reads; longer ones lose their first words, never a region.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Encoder:
         tokens_per_frame: int,
         region_slots: int = 2,
         max_length: Optional[int] = None,
+        max_question: Optional[int] = None,
     ):
         self.text = TextEncoder(tokenizer)
         self.ids = token_ids(tokenizer)
@@ -80,6 +82,7 @@ class Encoder:
         self.tokens_per_frame = tokens_per_frame
         self.region_slots = region_slots
         self.max_length = max_length
+        self.max_question = max_question
 
     def encode(self, sample: Sample, plan: FramePlan) -> Encoded:
         """Ids and labels of a whole conversation; an unanswered last turn ends with the generation prompt.
@@ -143,7 +146,11 @@ class Encoder:
         if not ids:
             ids = self.text.plain("\n")
             kinds = [TEXT] * len(ids)
-        return Question(tuple(ids), tuple(kinds))
+        surplus = max(len(ids) - self.max_question, 0) if self.max_question else 0
+        words = [position for position, kind in enumerate(kinds) if kind == TEXT]
+        lost = set(words[:surplus])
+        kept = [position for position in range(len(ids)) if position not in lost]
+        return Question(tuple(ids[i] for i in kept), tuple(kinds[i] for i in kept))
 
     def expected_slots(self, sample: Sample, plan: FramePlan) -> dict[str, int]:
         """Slots of every kind that the plan and the sample call for, before anything is tokenised."""

@@ -99,8 +99,8 @@ def check_user_text(text: str) -> None:
         position = text.find(placeholder)
         if position >= 0:
             raise RegionError(
-                f"the text holds the placeholder {placeholder!r} at character {position}; regions are named in "
-                "braces, as in 'what does {dog} do?', after session.region('dog', ...)"
+                f"the text holds the placeholder {placeholder!r} at character {position}; a region is mentioned by "
+                "its name, as in 'what does @dog do?' after session.region('dog', ...)"
             )
 
 

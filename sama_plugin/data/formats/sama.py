@@ -56,16 +56,22 @@ def write(samples: Iterable[Sample], path: PathLike, root: PathLike) -> int:
 
 
 class LazyLines(Sequence[Sample]):
-    """The samples of a JSON-lines file, read from disk when indexed: only byte offsets are held."""
+    """The samples of a JSON-lines file, read from disk when indexed: only byte offsets are held.
+
+    Attributes:
+        grounded: whether each line has targets, told from its text.
+    """
 
     def __init__(self, path: PathLike, root: PathLike):
         self.path, self._library = str(path), Library(root, probe=False)
         self._starts: list[int] = []
+        self.grounded: list[bool] = []
         position = 0
         with files.open_binary(path) as file:
             for line in file:
                 if line.strip() and line.strip() != b"\xef\xbb\xbf":
                     self._starts.append(position)
+                    self.grounded.append(b'"targets":' in line)
                 position += len(line)
 
     def __len__(self) -> int:

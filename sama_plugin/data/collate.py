@@ -1,0 +1,271 @@
+"""Samples to one batch: the host's own inputs, and the plugin's flat `SamaBatch` beside them.
+
+Per sample (in a worker process): plan, decode the planned frames, tokenise, masks to grids. Then everything ragged is
+laid end to end with owner indices. Sequences are padded on the right. Pixels hold every row of every frame plan; which
+of them the language model reads is the visual tap's business (`SamaBatch.keep_rows`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable, Optional, Sequence, Union
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sama_plugin.data.decode import Clip, read_clip
+from sama_plugin.data.encode import Encoded, Encoder
+from sama_plugin.dialog.sample import Sample
+from sama_plugin.dialog.spans import IGNORE
+from sama_plugin.media.frames import FramePlan, FramePolicy
+from sama_plugin.media.masks import resize_area
+from sama_plugin.model.batch import SamaBatch
+
+Frames = Union[FramePolicy, FramePlan, None]
+Given = Union[Sample, tuple[Sample, Frames]]
+
+
+@dataclass(frozen=True)
+class RegionEntries:
+    """One entry for every prompt of every region of a sample: region, row of the plan, grid weights, shape."""
+
+    owner: list[int]
+    row: list[int]
+    weights: np.ndarray  # (M, N)
+    shape: np.ndarray  # (M, s, s)
+
+
+@dataclass(frozen=True)
+class MaskLabels:
+    """One entry for every (target, segmenter frame) whose mask is known."""
+
+    target: list[int]
+    segment: list[int]
+    mask: np.ndarray  # (E, label, label)
+    present: list[bool]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A sample, ready to be laid beside others."""
+
+    sample: Sample
+    clip: Clip
+    encoded: Encoded
+    entries: RegionEntries
+    labels: MaskLabels
+
+
+class Collator:
+    """Makes batches for one host.
+
+    Args:
+        encoder: tokenises for the host.
+        pixels: uint8 (N, H, W, 3) to the vision tower's input (N, 3, S, S): `adapter.pixels` of the host.
+        segment_pixels: the same for the segmenter; None when masks are not trained.
+        grid: (h, w) of the visual tokens of a frame.
+        frames: policy for samples that come without one.
+        shape_size: side of the region encoder's shape input.
+        label_size: side of mask labels.
+        pad_id: token id of padding.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        pixels: Callable[[np.ndarray], Tensor],
+        segment_pixels: Optional[Callable[[np.ndarray], Tensor]],
+        grid: tuple[int, int],
+        frames: FramePolicy,
+        shape_size: int = 112,
+        label_size: int = 256,
+        pad_id: int = 0,
+    ):
+        self.encoder, self.pixels, self.segment_pixels = encoder, pixels, segment_pixels
+        self.grid, self.frames = grid, frames
+        self.shape_size, self.label_size, self.pad_id = shape_size, label_size, pad_id
+
+    def __call__(self, items: Sequence[Given]) -> dict[str, Any]:
+        """`input_ids`, `attention_mask`, `labels` (B, L) long; `pixel_values` (NF, 3, S, S) if there are frames; `sama`."""
+        prepared = [self.prepare(*_split(item)) for item in items]
+        batch: dict[str, Any] = _tokens([one.encoded for one in prepared], self.pad_id)
+        rows = [frame for one in prepared for frame in one.clip.rows]
+        if rows:
+            batch["pixel_values"] = _pixels(rows, self.pixels)
+        batch["sama"] = self._flatten(prepared)
+        return batch
+
+    def prepare(self, sample: Sample, frames: Frames = None) -> Prepared:
+        """Everything about one sample that does not depend on its neighbours in the batch."""
+        clip = read_clip(sample, frames or self.frames, masks=self.segment_pixels is not None)
+        encoded = self.encoder.encode(sample, clip.plan)
+        entries = region_entries(sample, clip, self.grid, self.shape_size)
+        return Prepared(sample, clip, encoded, entries, mask_labels(sample, clip, self.label_size))
+
+    def _flatten(self, prepared: Sequence[Prepared]) -> SamaBatch:
+        return SamaBatch(
+            **_frames(prepared),
+            **_questions(prepared),
+            **self._regions(prepared),
+            **(self._masks(prepared) if self.segment_pixels is not None else {}),
+            sample_ids=[one.sample.id for one in prepared],
+        )
+
+    def _regions(self, prepared: Sequence[Prepared]) -> dict[str, Tensor]:
+        first_row = _starts(len(one.clip.rows) for one in prepared)
+        first_region = _starts(len(one.sample.regions) for one in prepared)
+        entries = [one.entries for one in prepared]
+        return {
+            "entry_owner": _long(_shifted((entry.owner for entry in entries), first_region)),
+            "entry_row": _long(_shifted((entry.row for entry in entries), first_row)),
+            "entry_weights": torch.from_numpy(np.concatenate([e.weights for e in entries])),
+            "entry_shape": torch.from_numpy(np.concatenate([e.shape for e in entries])),
+        }
+
+    def _masks(self, prepared: Sequence[Prepared]) -> dict[str, Tensor]:
+        """Segmenter frames and labels; nothing at all in a batch without targets."""
+        counts = [_answered_targets(one.sample) for one in prepared]
+        if not any(counts):
+            return {}
+        first_target = _starts(counts)
+        first_segment = _starts(len(one.clip.segments) for one in prepared)
+        labels = [one.labels for one in prepared]
+        frames = [frame for one in prepared for frame in one.clip.segments.values()]
+        return {
+            "segment_pixels": _pixels(frames, self.segment_pixels),
+            "segment_owner": _owners(len(one.clip.segments) for one in prepared),
+            "target_owner": _owners(counts),
+            "label_target": _long(_shifted((label.target for label in labels), first_target)),
+            "label_segment": _long(_shifted((label.segment for label in labels), first_segment)),
+            "label_mask": torch.from_numpy(np.concatenate([label.mask for label in labels])),
+            "label_present": torch.tensor(
+                [present for label in labels for present in label.present], dtype=torch.bool
+            ),
+        }
+
+
+def region_entries(
+    sample: Sample, clip: Clip, grid: tuple[int, int], shape_size: int
+) -> RegionEntries:
+    """Masks of a sample's regions on the visual grid and on the shape grid; a region without prompts has no entry."""
+    row = {frame: number for number, frame in enumerate(clip.plan.rows)}
+    owner, rows, weights, shapes = [], [], [], []
+    for number, region in enumerate(sample.regions):
+        for prompt in region.prompts:
+            mask = prompt.mask_array(*clip.size)
+            owner.append(number)
+            rows.append(row[prompt.frame])
+            weights.append(resize_area(mask, *grid).reshape(-1))
+            shapes.append(resize_area(mask, shape_size, shape_size))
+    return RegionEntries(
+        owner,
+        rows,
+        _stacked(weights, (grid[0] * grid[1],)),
+        _stacked(shapes, (shape_size, shape_size)),
+    )
+
+
+def mask_labels(sample: Sample, clip: Clip, size: int) -> MaskLabels:
+    """Labels of a sample's targets on its segmenter frames; a frame whose mask is unknown gives none."""
+    targets, segments, masks, present = [], [], [], []
+    for number, target in enumerate(sample.targets):
+        for position, frame in enumerate(clip.segments):
+            if target.track is None or frame not in target.track.rles:
+                continue
+            mask = target.track.mask(frame)
+            targets.append(number)
+            segments.append(position)
+            masks.append(resize_area(mask, size, size))
+            present.append(bool(mask.any()))
+    return MaskLabels(targets, segments, _stacked(masks, (size, size)), present)
+
+
+def _split(item: Given) -> tuple[Sample, Frames]:
+    return (item, None) if isinstance(item, Sample) else (item[0], item[1])
+
+
+def _answered_targets(sample: Sample) -> int:
+    return sum(len(turn.targets) for turn in sample.turns if turn.assistant is not None)
+
+
+def _tokens(encoded: Sequence[Encoded], pad_id: int) -> dict[str, Tensor]:
+    length = max(len(one) for one in encoded)
+    rows = [one.input_ids for one in encoded]
+    return {
+        "input_ids": _padded(rows, length, pad_id),
+        "attention_mask": _padded([[1] * len(row) for row in rows], length, 0),
+        "labels": _padded([one.labels for one in encoded], length, IGNORE),
+    }
+
+
+def _frames(prepared: Sequence[Prepared]) -> dict[str, Tensor]:
+    plans = [one.clip.plan for one in prepared]
+    first = _starts(len(plan.rows) for plan in plans)
+    places = [{frame: row for row, frame in enumerate(plan.rows)} for plan in plans]
+    sparse = ([row[frame] for frame in plan.aggregator] for row, plan in zip(places, plans))
+    dense = ([row[frame] for frame in plan.llm] for row, plan in zip(places, plans))
+    return {
+        "frame_owner": _owners(len(plan.rows) for plan in plans),
+        "frame_index": _long([frame for plan in plans for frame in plan.rows]),
+        "frame_time": torch.tensor([t for one in prepared for t in one.clip.times]).float(),
+        "aggregator_rows": _long(_shifted(sparse, first)),
+        "keep_rows": _long(_shifted(dense, first)),
+    }
+
+
+def _questions(prepared: Sequence[Prepared]) -> dict[str, Tensor]:
+    """Turns with context slots or regions, in order, and the prompt of every region."""
+    owners, questions, regions = [], [], []
+    for number, one in enumerate(prepared):
+        for turn, question in zip(one.sample.turns, one.encoded.questions):
+            if not (one.clip.plan.aggregator or turn.regions):
+                continue
+            regions += [len(questions)] * len(turn.regions)
+            owners.append(number)
+            questions.append(question)
+    length = max((len(question.ids) for question in questions), default=1)
+    return {
+        "prompt_owner": _long(owners),
+        "question_ids": _padded([question.ids for question in questions], length, 0),
+        "question_mask": _padded([[1] * len(q.ids) for q in questions], length, 0).bool(),
+        "question_kind": _padded([question.kinds for question in questions], length, 0),
+        "region_prompt": _long(regions),
+    }
+
+
+def _pixels(frames: Sequence[np.ndarray], convert: Callable[[np.ndarray], Tensor]) -> Tensor:
+    """(N, 3, S, S); frames of one size are converted together."""
+    converted, start = [], 0
+    for stop in range(1, len(frames) + 1):
+        if stop == len(frames) or frames[stop].shape != frames[start].shape:
+            converted.append(convert(np.stack(frames[start:stop])))
+            start = stop
+    return torch.cat(converted) if converted else convert(np.zeros((0, 1, 1, 3), np.uint8))
+
+
+def _starts(counts: Any) -> list[int]:
+    return np.cumsum([0, *counts]).tolist()
+
+
+def _shifted(lists: Any, starts: Sequence[int]) -> list[int]:
+    return [value + start for values, start in zip(lists, starts) for value in values]
+
+
+def _owners(counts: Any) -> Tensor:
+    return _long([number for number, count in enumerate(counts) for _ in range(count)])
+
+
+def _long(values: Sequence[int]) -> Tensor:
+    return torch.tensor(list(values), dtype=torch.long)
+
+
+def _padded(rows: Sequence[Sequence[int]], length: int, value: int) -> Tensor:
+    padded = torch.full((len(rows), length), value, dtype=torch.long)
+    for number, row in enumerate(rows):
+        padded[number, : len(row)] = _long(row)
+    return padded
+
+
+def _stacked(arrays: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    return np.stack(arrays).astype(np.float32) if arrays else np.zeros((0, *shape), np.float32)

@@ -1,0 +1,108 @@
+"""A dataset in a configuration, and the dataset itself as a sequence of Samples.
+
+Our own format is read line by line when it is indexed; other formats are parsed once, when the source is opened (masks
+stay RLE). What is bad is set aside and counted, and more than `budget` of it stops the run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Iterator, Literal, Optional, Sequence, overload
+
+import numpy as np
+
+from sama_plugin.data.formats import FORMATS
+from sama_plugin.data.pointing import PointingPolicy
+from sama_plugin.data.report import Quarantine
+from sama_plugin.dialog.sample import Sample
+from sama_plugin.errors import ConfigError, DataError
+from sama_plugin.media.frames import FramePolicy
+
+
+@dataclass
+class SourceConfig:
+    """One dataset of a mixture.
+
+    An epoch sees every sample `repeat` times; with `samples` in the mixture it sees shares by `weight` instead.
+    """
+
+    format: str  # a name in the formats registry
+    path: str  # annotation file
+    root: str = ""  # media folder; empty for the folder of the annotation file
+    name: str = ""  # for logs and sample ids; empty for the stem of the annotation file
+    repeat: float = 1.0
+    weight: float = 1.0
+    limit: int = 0  # first samples only; 0 for all
+    group: Literal["auto", "grounded", "plain"] = "auto"  # auto: decided sample by sample
+    frames: Optional[FramePolicy] = None  # None for the model's own; plain chat: aggregator 0
+    pointing: PointingPolicy = field(default_factory=PointingPolicy)
+    probe: bool = False  # open every video while parsing
+    budget: int = 1000  # bad records and turns that are set aside before the run stops
+    options: dict[str, Any] = field(default_factory=dict)  # of the format's `read`
+
+    def __post_init__(self) -> None:
+        if self.repeat < 0 or self.weight < 0 or self.limit < 0:
+            raise ConfigError(
+                f"source {self.path}: repeat {self.repeat}, weight {self.weight} and limit {self.limit} "
+                "must not be negative"
+            )
+        self.name = self.name or Path(self.path).stem
+
+
+class Source(Sequence[Sample]):
+    """The samples of a dataset, and what was set aside while reading it."""
+
+    def __init__(self, config: SourceConfig, samples: Sequence[Sample], report: Quarantine):
+        self.config, self.report, self._samples = config, report, samples
+        self._length = min(len(samples), config.limit) if config.limit else len(samples)
+        if not self._length:
+            raise DataError(
+                f"source {config.name!r} has no usable sample (set aside: {report.summary()})",
+                file=config.path,
+                reason="no_samples",
+            )
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -self._length <= index < self._length:
+            raise IndexError(f"source {self.config.name!r} has {self._length} samples, not {index}")
+        return self._samples[index % self._length]
+
+    @property
+    def grounded(self) -> np.ndarray:
+        """(len,) bool: whether each sample has mask targets."""
+        known = getattr(self._samples, "grounded", None)
+        if known is None:
+            known = [bool(sample.targets) for sample in self._samples]
+        return np.array(known[: self._length], dtype=bool)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[index] for index in range(self._length))
+
+
+def open_source(config: SourceConfig) -> Source:
+    """Read a dataset.
+
+    Raises:
+        ConfigError: unknown format. DataError: unreadable file, no usable sample, or more than `budget` bad records.
+    """
+    module = FORMATS.get(config.format)
+    root = config.root or Path(config.path).parent
+    report = Quarantine(config.budget)
+    if hasattr(module, "LazyLines"):
+        samples: Sequence[Sample] = module.LazyLines(config.path, root, **config.options)
+    else:
+        samples = list(
+            module.read(config.path, root, report=report, probe=config.probe, **config.options)
+        )
+    report.log(config.name)
+    return Source(config, samples, report)
