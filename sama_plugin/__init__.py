@@ -1,9 +1,11 @@
 """Referring and grounding for InternVL-style chat models, attached without forking the host.
 
-Importing the package is cheap: torch, transformers and sam2 are loaded by the first name that needs them.
+Importing the package is cheap: torch, transformers and sam2 are loaded by the first name that needs
+them.
 
     from sama_plugin import attach, SamaConfig
-    sama = attach(model, tokenizer, SamaConfig())       # four taps, no resize, undone by sama.detach()
+    sama = attach(model, tokenizer, SamaConfig())       # four taps, no resize, undone by
+    sama.detach()
 """
 
 from __future__ import annotations

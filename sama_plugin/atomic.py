@@ -1,4 +1,6 @@
-"""Write under a temporary name, rename when whole: an interruption never leaves half a file under its final name."""
+"""Write under a temporary name, rename when whole: an interruption never leaves half a file under
+its final name.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ PathLike = Union[str, Path]
 
 
 def check_writable(folder: PathLike) -> Path:
-    """Create `folder` if needed and make sure files can be created in it; raises OutputError before any work is lost."""
+    """Create `folder` if needed and make sure files can be created in it; raises OutputError before
+    any work is lost.
+    """
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -30,7 +34,9 @@ def check_writable(folder: PathLike) -> Path:
 
 @contextlib.contextmanager
 def atomic_path(path: PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside `path` (same suffix); it becomes `path` when the block ends well, else vanishes."""
+    """Yield a temporary path beside `path` (same suffix); it becomes `path` when the block ends
+    well, else vanishes.
+    """
     path = Path(path)
     check_writable(path.parent)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
@@ -44,7 +50,9 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_dir(path: PathLike) -> Iterator[Path]:
-    """Like `atomic_path` for a folder: files written inside appear together; an older folder is replaced as a whole."""
+    """Like `atomic_path` for a folder: files written inside appear together; an older folder is
+    replaced as a whole.
+    """
     path = Path(path)
     check_writable(path.parent)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))

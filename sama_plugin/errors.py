@@ -23,7 +23,9 @@ class MediaError(SamaError, ValueError):
 
 
 class RegionError(SamaError, ValueError):
-    """A region prompt is unusable, unknown or named twice, or a placeholder was typed by the user."""
+    """A region prompt is unusable, unknown or named twice, or a placeholder was typed by the
+    user.
+    """
 
 
 class SlotError(SamaError, RuntimeError):
@@ -47,7 +49,9 @@ class PluginError(SamaError, RuntimeError):
 
 
 class DataError(SamaError, ValueError):
-    """A record is bad. Names the file, the record, the field, what was found and what was expected."""
+    """A record is bad. Names the file, the record, the field, what was found and what was
+    expected.
+    """
 
     def __init__(
         self,

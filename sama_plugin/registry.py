@@ -1,7 +1,10 @@
-"""Named choices (aggregators, region encoders, segmenters, formats, hosts, benchmarks) behind one class.
+"""Named choices (aggregators, region encoders, segmenters, formats, hosts, benchmarks) behind one
+class.
 
-Built-ins are a literal table of "module:attribute" strings and are imported when first asked for. Other packages add
-choices by an entry point in the group `sama_plugin.<registry name>`, or by `registry.register(name, object)`.
+Built-ins are a literal table of "module:attribute" strings and are imported when first asked for.
+Other packages add
+choices by an entry point in the group `sama_plugin.<registry name>`, or by `registry.register(name,
+object)`.
 """
 
 from __future__ import annotations
@@ -27,13 +30,16 @@ class Registry:
         present = self._targets.get(key)
         if present is not None and present != target:
             raise ConfigError(
-                f"{self.name} {key!r} is registered twice: {_describe(present)} and {_describe(target)}; "
+                f"{self.name} {key!r} is registered twice: {_describe(present)} and "
+                f"{_describe(target)}; "
                 "rename one of them"
             )
         self._targets[key] = target
 
     def get(self, key: str) -> Any:
-        """The object registered under `key`; unknown names raise ConfigError with the nearest known one."""
+        """The object registered under `key`; unknown names raise ConfigError with the nearest known
+        one.
+        """
         if key not in self._targets:
             self._read_entry_points()
         if key not in self._targets:

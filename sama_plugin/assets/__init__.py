@@ -17,5 +17,8 @@ def asset(name: str) -> Path:
     """
     path = _ROOT / name
     if not path.exists():
-        raise SamaError(f"packaged asset {name!r} is missing ({path}); reinstall sama_plugin or rebuild it (recipes/mini)")
+        raise SamaError(
+            f"packaged asset {name!r} is missing ({path}); reinstall sama_plugin or rebuild it "
+            "(recipes/mini)"
+        )
     return path

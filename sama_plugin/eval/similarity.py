@@ -65,7 +65,9 @@ def boundary(masks: np.ndarray) -> np.ndarray:
 
 
 def dilate(masks: np.ndarray, radius: int) -> np.ndarray:
-    """Dilation of bool (T, H, W) by the disk x^2 + y^2 <= radius^2, one run of pixels a disk row."""
+    """Dilation of bool (T, H, W) by the disk x^2 + y^2 <= radius^2, one run of pixels a disk
+    row.
+    """
     height = masks.shape[1]
     grown = np.zeros_like(masks)
     for shift in range(radius + 1):

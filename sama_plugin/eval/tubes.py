@@ -15,7 +15,9 @@ import numpy as np
 
 
 def tube_iou(one: np.ndarray, other: np.ndarray) -> float:
-    """Intersection over union of two bool (T, H, W) tubes, summed over frames; 0 if both are empty."""
+    """Intersection over union of two bool (T, H, W) tubes, summed over frames; 0 if both are
+    empty.
+    """
     union = np.count_nonzero(one | other)
     return float(np.count_nonzero(one & other) / union) if union else 0.0
 

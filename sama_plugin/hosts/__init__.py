@@ -1,1 +1,3 @@
-"""Host adapters: one folder a host family, found by looking at the model, never by version numbers."""
+"""Host adapters: one folder a host family, found by looking at the model, never by version
+numbers.
+"""

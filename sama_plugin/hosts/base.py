@@ -1,7 +1,9 @@
 """What the plugin must know about a host model, and how the right adapter is found.
 
-An adapter is stateless: every method takes the host model. It names the four places where taps go (decoder, input and
-output embeddings, visual module), describes the visual grid, and says what LoRA may touch. New host = one folder that
+An adapter is stateless: every method takes the host model. It names the four places where taps go
+(decoder, input and
+output embeddings, visual module), describes the visual grid, and says what LoRA may touch. New host
+= one folder that
 implements `HostAdapter` and one line in `HOSTS`.
 """
 
@@ -52,22 +54,30 @@ class HostAdapter(Protocol):
         """The language model's type, e.g. "qwen2"; stored in checkpoints and compared at load."""
 
     def vocabulary_fields(self, model: Any) -> Sequence[tuple[Any, str]]:
-        """(config object, attribute) pairs that hold the vocabulary size; raised for the time of a call."""
+        """(config object, attribute) pairs that hold the vocabulary size; raised for the time of a
+        call.
+        """
 
     def image_token(self) -> str:
         """The placeholder that the host replaces by visual tokens."""
 
     def visual_prefix(self, frames: int, tokens: int, video: bool) -> str:
-        """Text before the first question: `frames` frames of `tokens` placeholders each, worded as the host words it."""
+        """Text before the first question: `frames` frames of `tokens` placeholders each, worded as
+        the host words it.
+        """
 
     def pixels(self, frames: Any, model: Any) -> Any:
         """uint8 (N, H, W, 3) frames to the vision tower's input (N, 3, S, S)."""
 
     def lora_names(self, model: Any) -> Mapping[str, str]:
-        """Canonical LoRA target ("q", "k", "v", "o", "gate", "up", "down") to the host's layer name."""
+        """Canonical LoRA target ("q", "k", "v", "o", "gate", "up", "down") to the host's layer
+        name.
+        """
 
     def lora_pattern(self, model: Any, targets: Sequence[str]) -> str:
-        """Anchored regular expression over module names that matches these targets in the language model only."""
+        """Anchored regular expression over module names that matches these targets in the language
+        model only.
+        """
 
 
 HOSTS = Registry("hosts", {"internvl": "sama_plugin.hosts.internvl.adapter:InternVLAdapter"})
@@ -85,6 +95,7 @@ def find_adapter(model: Any) -> HostAdapter:
             return adapter
     raise HostError(
         f"no host adapter recognises {type(model).__module__}.{type(model).__qualname__}; "
-        f"known hosts: {', '.join(HOSTS.names())}. An adapter for it can be registered under the entry point "
+        f"known hosts: {', '.join(HOSTS.names())}. An adapter for it can be registered under the "
+        "entry point "
         "group 'sama_plugin.hosts'"
     )

@@ -32,7 +32,8 @@ def matched_layers(sama: SamaModel, settings: LoraSettings) -> list[str]:
     expected = len(settings.targets) * sama.adapter.decoder(sama.host).config.num_hidden_layers
     if len(names) != expected:
         raise HostError(
-            f"LoRA targets {', '.join(settings.targets)} match {len(names)} layers of {type(sama.host).__name__} "
+            f"LoRA targets {', '.join(settings.targets)} match {len(names)} layers of "
+            f"{type(sama.host).__name__} "
             f"({sama.adapter.family(sama.host)}), expected {expected}; first matches: {names[:3]}"
         )
     return names

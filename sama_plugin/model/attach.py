@@ -58,7 +58,8 @@ def attach(
     _refuse_compiled(model, host)
     if isinstance(getattr(host, "sama", None), SamaModules):
         raise HostError(
-            "this model already has the plugin attached; call detach() on the first handle before attaching again"
+            "this model already has the plugin attached; call detach() on the first handle before "
+            "attaching again"
         )
     adapter = find_adapter(host)
     if segmenter is None:
@@ -183,7 +184,9 @@ class SamaModel:
         return self.adapter.input_embeddings(self.host).weight.device
 
     def seg_states(self, call: Call) -> Tensor:
-        """(S, C) final hidden states at the [SEG] tokens of a teacher-forced call, in text order."""
+        """(S, C) final hidden states at the [SEG] tokens of a teacher-forced call, in text
+        order.
+        """
         return call.hidden[call.ids == self.ids.seg]
 
     def _training_forward(self, forward: Any, batch: SamaBatch, args: tuple, kwargs: dict) -> Any:
@@ -256,7 +259,8 @@ class _Unregistered:
 
     def __reduce__(self):
         raise TypeError(
-            "an attached model cannot be pickled; save the plugin with save_adapter and attach again"
+            "an attached model cannot be pickled; save the plugin with save_adapter and attach "
+            "again"
         )
 
 
@@ -281,7 +285,8 @@ def attached(model: nn.Module) -> SamaModel:
     modules = getattr(unwrap(model), "sama", None)
     if not isinstance(modules, SamaModules):
         raise HostError(
-            "the plugin is not attached to this model; call sama_plugin.attach(model, tokenizer, config) first"
+            "the plugin is not attached to this model; call sama_plugin.attach(model, tokenizer, "
+            "config) first"
         )
     return modules.handle()
 
@@ -300,7 +305,8 @@ def _refuse_compiled(*models: nn.Module) -> None:
                 or getattr(module, "_compiled_call_impl", None) is not None
             ):
                 raise HostError(
-                    f"{name or type(model).__name__} is already compiled and would never run the plugin's hooks; "
+                    f"{name or type(model).__name__} is already compiled and would never run the "
+                    "plugin's hooks; "
                     "attach first, compile afterwards"
                 )
 

@@ -27,7 +27,8 @@ class SamaBatch:
     pairs.
     """
 
-    frame_owner: Tensor  # (NF,) long: sample of each visual row; rows of one sample are contiguous, in time order
+    # (NF,) long: sample of each visual row; rows of one sample are contiguous, in time order
+    frame_owner: Tensor
     frame_index: Tensor  # (NF,) long: index in the source file
     frame_time: Tensor  # (NF,) float: seconds
     aggregator_rows: Tensor  # (NA,) long into NF, ascending
@@ -61,7 +62,9 @@ class SamaBatch:
         return self.region_prompt.shape[0]
 
     def to(self, device: Any) -> SamaBatch:
-        """Copy with every tensor on `device`; dtypes are kept (modules cast where they use them)."""
+        """Copy with every tensor on `device`; dtypes are kept (modules cast where they use
+        them).
+        """
         moved = {
             item.name: value.to(device, non_blocking=True)
             for item in dataclasses.fields(self)

@@ -211,14 +211,16 @@ def _check_fit(sama: SamaModel, described: Mapping[str, Any], folder: Path) -> N
 
 def _check_shapes(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], folder: Path) -> None:
     wrong = [
-        f"{name} {tuple(theirs[name].shape) if name in theirs else 'missing'} (expected {tuple(tensor.shape)})"
+        f"{name} {tuple(theirs[name].shape) if name in theirs else 'missing'} (expected "
+        f"{tuple(tensor.shape)})"
         for name, tensor in ours.items()
         if name not in theirs or theirs[name].shape != tensor.shape
     ]
     wrong += [f"{name} unexpected" for name in theirs if name not in ours]
     if wrong:
         raise CheckpointError(
-            f"{folder} does not fit the attached modules: {'; '.join(wrong[:4])}{' ...' if len(wrong) > 4 else ''}. "
+            f"{folder} does not fit the attached modules: "
+            f"{'; '.join(wrong[:4])}{' ...' if len(wrong) > 4 else ''}. "
             "Attach with the settings of the checkpoint (read_config)"
         )
 
@@ -243,9 +245,11 @@ def _copy_lora(
 def _card(sama: SamaModel, notes: str) -> str:
     family, width = sama.adapter.family(sama.host), sama.adapter.width(sama.host)
     return (
-        f"# sama_adapter\n\nReferring and grounding for a {family} InternVL-style host of width {width}, segmenter "
+        f"# sama_adapter\n\nReferring and grounding for a {family} InternVL-style host of width "
+        f"{width}, segmenter "
         f"{sama.segmenter.id}. Trained and read by sama_plugin {__version__}.\n\n"
         "```python\nfrom sama_plugin.model.checkpoint import load_adapter, read_config\n"
-        "sama = sama_plugin.attach(model, tokenizer, read_config(folder))\nmodel = load_adapter(sama, folder)\n```\n"
+        "sama = sama_plugin.attach(model, tokenizer, read_config(folder))\nmodel = "
+        "load_adapter(sama, folder)\n```\n"
         f"{notes and chr(10) + notes + chr(10)}"
     )

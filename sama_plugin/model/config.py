@@ -89,5 +89,6 @@ class SamaConfig:
     def __post_init__(self) -> None:
         if self.aggregator.hidden % self.aggregator.heads:
             raise ConfigError(
-                f"aggregator.hidden {self.aggregator.hidden} is not a multiple of aggregator.heads {self.aggregator.heads}"
+                f"aggregator.hidden {self.aggregator.hidden} is not a multiple of "
+                f"aggregator.heads {self.aggregator.heads}"
             )

@@ -41,7 +41,8 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.beams != 1 or self.sequences != 1:
             raise ConfigError(
-                f"grounded calls decode one sequence (beams {self.beams}, sequences {self.sequences} were asked for); "
+                f"grounded calls decode one sequence (beams {self.beams}, sequences "
+                f"{self.sequences} were asked for); "
                 "beam search and several return sequences reorder rows under the masks"
             )
 

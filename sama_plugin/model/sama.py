@@ -129,8 +129,10 @@ class SamaModules(nn.Module):
         targets = 0 if batch.target_owner is None else batch.target_owner.shape[0]
         if states.shape[0] != targets:
             raise SlotError(
-                f"{states.shape[0]} [SEG] tokens in the token sequences, {targets} mask targets in the batch "
-                f"({', '.join(batch.sample_ids[:4])}); the sequence was cut or edited after it was encoded"
+                f"{states.shape[0]} [SEG] tokens in the token sequences, {targets} mask targets "
+                "in the batch "
+                f"({', '.join(batch.sample_ids[:4])}); the sequence was cut or edited after it "
+                "was encoded"
             )
         vectors = self.seg_head(states.to(self.dtype))  # (S, prompt_dim)
         size = segmenter.image_size

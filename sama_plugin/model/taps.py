@@ -109,7 +109,8 @@ class Taps:
         if features.shape[0] != rows:
             raise SlotError(
                 f"the vision tower returned {features.shape[0]} frames where the frame plans of "
-                f"{_names(call.batch)} hold {rows}; pixel_values and the plugin's batch must come from one collator"
+                f"{_names(call.batch)} hold {rows}; pixel_values and the plugin's batch must come "
+                "from one collator"
             )
         call.features = features
         return self.adapter.with_visual_features(output, features[call.batch.keep_rows])
@@ -191,7 +192,8 @@ def _write(embeds: Tensor, slots: Tensor, vectors: Tensor, kind: str, batch: Sam
     found = int(slots.sum())
     if found != vectors.shape[0]:
         raise SlotError(
-            f"{found} {kind} placeholders in the token sequences of {_names(batch)}, {vectors.shape[0]} vectors for "
+            f"{found} {kind} placeholders in the token sequences of {_names(batch)}, "
+            f"{vectors.shape[0]} vectors for "
             "them; the sequence was cut or edited after it was encoded"
         )
     if found == 0:

@@ -1,1 +1,3 @@
-"""Transformers-native InternVL (`InternVLForConditionalGeneration`), transformers 4.55 and later."""
+"""Transformers-native InternVL (`InternVLForConditionalGeneration`), transformers 4.55 and
+later.
+"""

@@ -1,6 +1,7 @@
 """Where native InternVL is held.
 
-`model.model.language_model` is the decoder (without head), `model.lm_head` the head, `model.model.multi_modal_projector`
+`model.model.language_model` is the decoder (without head), `model.lm_head` the head,
+`model.model.multi_modal_projector`
 the last visual module: one output row a frame, after pixel shuffle, so row-major h x w cells.
 """
 

@@ -1,6 +1,7 @@
 """What LoRA may touch in the language model under native InternVL, as data.
 
-The pattern is anchored on the language model's path, so vision layers of the same name never match; `.*` before it
+The pattern is anchored on the language model's path, so vision layers of the same name never match;
+`.*` before it
 admits the prefixes that PEFT wrapping adds.
 """
 

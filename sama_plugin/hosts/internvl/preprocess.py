@@ -1,6 +1,7 @@
 """Frames to InternViT input: direct bicubic square resize, ImageNet normalisation.
 
-Video frames are not tiled and their aspect ratio is not kept (upstream video path); a region mask therefore needs the
+Video frames are not tiled and their aspect ratio is not kept (upstream video path); a region mask
+therefore needs the
 same square resize and nothing else.
 """
 
