@@ -1,0 +1,1 @@
+"""Plain `transformers.Trainer` scripts that load a native InternVL."""

@@ -1,0 +1,139 @@
+"""`python -m sama_plugin SCRIPT.py --plugin sama [--plugin.data FILE.jsonl] ...`: an unmodified
+script, with the plugin.
+
+The plugin's flags are taken out of the command line (also out of the JSON file when the script's
+only argument is one), a bridge wraps the few host symbols it needs, the script is imported under
+its own name and its `main()` called. Afterwards everything is put back. Bridges are found by name,
+so this file knows no host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Iterator, Optional, Protocol, Sequence
+
+from sama_plugin.errors import PluginError
+from sama_plugin.patching.importing import find_entry, imported, locate
+from sama_plugin.patching.ledger import Ledger
+from sama_plugin.registry import Registry, nearest
+
+PLUGIN = "sama"
+BRIDGES = Registry("bridges", {"hf_trainer": "sama_plugin.bridges.hf_trainer.install:install"})
+
+
+@dataclass(frozen=True)
+class LaunchOptions:
+    """What `--plugin.<name> value` may say; everything else on the command line belongs to the
+    script."""
+
+    plugin: str = ""
+    entry: str = "main"  # function of the script that is called
+    bridge: str = "hf_trainer"  # kind of script
+    data: Optional[str] = None  # our JSONL; replaces the script's dataset and collator
+    root: Optional[str] = None  # folder that media paths in the JSONL are relative to
+    config: Optional[str] = None  # YAML for SamaConfig
+    set: tuple[str, ...] = ()  # "a.b=value" overrides of it, repeatable
+
+
+class Bridge(Protocol):
+    """A function that wraps a host family's symbols, through the ledger."""
+
+    def __call__(self, ledger: Ledger, options: LaunchOptions) -> None: ...
+
+
+def launch(arguments: Sequence[str]) -> Any:
+    """Run the script named first in `arguments`; returns what its entry function returns.
+
+    Raises:
+        PluginError: no script, no `--plugin sama`, an unknown `--plugin.*` flag, or a script
+        without entry function.
+    """
+    options, rest = split_flags(arguments)
+    if not rest or rest[0].startswith("-"):
+        raise PluginError("name a script first: python -m sama_plugin SCRIPT.py --plugin sama ...")
+    target = locate(rest[0])
+    with _json_arguments(options, rest[1:]) as (options, rest):
+        _check_plugin(options)
+        with Ledger(announce=_say) as ledger, _arguments(str(target.file), rest):
+            BRIDGES.get(options.bridge)(ledger, options)
+            with imported(target) as module:
+                return find_entry(module, options.entry)()
+
+
+def split_flags(arguments: Sequence[str]) -> tuple[LaunchOptions, list[str]]:
+    """Take `--plugin NAME` and `--plugin.key value` (also `--plugin.key=value`) out of
+    `arguments`."""
+    options, rest, waiting = LaunchOptions(), [], list(arguments)
+    while waiting:
+        flag, separator, value = waiting.pop(0).partition("=")
+        if flag != "--plugin" and not flag.startswith("--plugin."):
+            rest.append(f"{flag}{separator}{value}")
+            continue
+        if not separator:
+            if not waiting or waiting[0].startswith("--"):
+                raise PluginError(f"{flag} needs a value")
+            value = waiting.pop(0)
+        options = _with(options, flag[2:], value)
+    return options, rest
+
+
+def _with(options: LaunchOptions, key: str, value: Any) -> LaunchOptions:
+    name = "plugin" if key == "plugin" else key[len("plugin.") :]
+    known = {field.name for field in fields(LaunchOptions)}
+    if name not in known or key == "plugin.plugin":
+        flags = [f"plugin.{field}" for field in sorted(known - {"plugin"})]
+        raise PluginError(f"unknown flag --{key}{nearest(key, flags)}; known: {', '.join(flags)}")
+    if name == "set":
+        added = (value,) if isinstance(value, str) else tuple(value)
+        return replace(options, set=(*options.set, *added))
+    return replace(options, **{name: value})
+
+
+@contextlib.contextmanager
+def _json_arguments(
+    options: LaunchOptions, rest: list[str]
+) -> Iterator[tuple[LaunchOptions, list[str]]]:
+    """Scripts that read one JSON file instead of flags: our keys are taken out of a copy of it."""
+    if len(rest) != 1 or not rest[0].endswith(".json") or not Path(rest[0]).is_file():
+        yield options, rest
+        return
+    values = json.loads(Path(rest[0]).read_text(encoding="utf-8"))
+    ours = {
+        key: value for key, value in values.items() if key == "plugin" or key.startswith("plugin.")
+    }
+    for key, value in ours.items():
+        options = _with(options, key, value)
+    with tempfile.TemporaryDirectory(prefix="sama-arguments-") as folder:
+        copy = Path(folder) / Path(rest[0]).name
+        copy.write_text(json.dumps({key: values[key] for key in values if key not in ours}))
+        yield options, [str(copy)]
+
+
+def _check_plugin(options: LaunchOptions) -> None:
+    if not options.plugin:
+        raise PluginError(
+            "the launcher was asked for no plugin; add --plugin sama, or run the script with "
+            "python itself"
+        )
+    if options.plugin != PLUGIN:
+        raise PluginError(f"unknown plugin {options.plugin!r}; known: {PLUGIN}")
+
+
+@contextlib.contextmanager
+def _arguments(script: str, rest: Sequence[str]) -> Iterator[None]:
+    before, sys.argv = sys.argv, [script, *rest]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def _say(line: str) -> None:
+    if os.environ.get("RANK", "0") == "0":
+        print(f"sama: {line}", file=sys.stderr, flush=True)

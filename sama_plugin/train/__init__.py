@@ -1,0 +1,2 @@
+"""Fine-tuning: configuration, the thin Trainer, checkpoints that survive interruption, and the run
+itself."""

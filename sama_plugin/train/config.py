@@ -1,0 +1,79 @@
+"""Everything `sama train CONFIG` needs, as dataclasses; YAML under `configs/train/` fills them.
+
+`train` holds the few settings that people change; anything else that
+`transformers.TrainingArguments` knows goes into `train.extra` under its own name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, Optional
+
+from sama_plugin.data.sources import SourceConfig
+from sama_plugin.errors import ConfigError
+from sama_plugin.model.config import SamaConfig
+
+
+@dataclass
+class HostConfig:
+    """Which host is fine-tuned."""
+
+    path: str = "mini"  # folder or hub id; "mini" is packaged, "tiny" is random and for trials
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    quantize: Literal["none", "4bit"] = "none"  # 4bit: QLoRA through bitsandbytes
+    attention: Optional[str] = None  # transformers' attn_implementation; None lets it choose
+    adapter: Optional[str] = None  # a sama_adapter/ folder to start from
+
+
+@dataclass
+class TrainSettings:
+    """Steps, rates and outputs. Learning rates: the plugin's modules, LoRA, and the copy of the
+    mask decoder."""
+
+    out: str = "out/train"
+    steps: Optional[int] = None  # optimiser steps; None trains for `epochs`
+    epochs: float = 1.0
+    batch_size: int = 1  # samples a rank and micro-step
+    accumulate: int = 1  # micro-steps a step
+    learning_rate: float = 1e-4
+    lora_learning_rate: float = 2e-4
+    mask_decoder_learning_rate: float = 4e-5
+    weight_decay: float = 0.05  # not applied to norms, biases and token rows
+    warmup: float = 0.03  # share of all steps
+    schedule: str = "cosine"
+    max_grad_norm: float = 1.0
+    seed: int = 0
+    max_length: int = 8192  # tokens; a longer sample is an error, never cut
+    workers: int = 0  # data loading processes
+    gradient_checkpointing: bool = False
+    deepspeed: Optional[str] = None  # a file of configs/deepspeed/
+    log_every: int = 10  # steps
+    save_every: int = 500  # steps
+    keep: int = 2  # newest checkpoints that are kept
+    tensorboard: bool = False
+    progress: bool = True
+    extra: dict[str, Any] = field(default_factory=dict)  # more TrainingArguments, by their names
+
+
+@dataclass
+class TrainConfig:
+    """A training run: host, plugin, data, settings."""
+
+    data: tuple[SourceConfig, ...]
+    model: HostConfig = field(default_factory=HostConfig)
+    sama: SamaConfig = field(default_factory=SamaConfig)
+    train: TrainSettings = field(default_factory=TrainSettings)
+
+    def __post_init__(self) -> None:
+        if not self.data:
+            raise ConfigError("data: no source is named; give at least one {format, path}")
+        if self.model.quantize == "4bit" and self.sama.lora.r == 0:
+            raise ConfigError(
+                "model.quantize 4bit trains adapters only, but sama.lora.r is 0; set sama.lora.r"
+            )
+        if self.train.deepspeed and self.sama.lora.r == 0:
+            raise ConfigError(
+                "train.deepspeed with sama.lora.r 0: DeepSpeed would write the whole frozen host "
+                "into every "
+                "checkpoint; set sama.lora.r, or train without DeepSpeed"
+            )
