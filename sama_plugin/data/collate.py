@@ -20,7 +20,7 @@ from sama_plugin.dialog.sample import Sample
 from sama_plugin.dialog.spans import IGNORE
 from sama_plugin.media.frames import FramePlan, FramePolicy
 from sama_plugin.media.masks import resize_area
-from sama_plugin.model.batch import SamaBatch
+from sama_plugin.data.batch import SamaBatch
 
 Frames = Union[FramePolicy, FramePlan, None]
 Given = Union[Sample, tuple[Sample, Frames]]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sama_plugin.errors import ConfigError, SlotError
-from sama_plugin.model.batch import SamaBatch
+from sama_plugin.data.batch import SamaBatch
 from sama_plugin.model.sama import VisualCache
 
 if TYPE_CHECKING:

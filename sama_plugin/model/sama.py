@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from sama_plugin.errors import SlotError
-from sama_plugin.model.batch import SamaBatch
+from sama_plugin.data.batch import SamaBatch
 from sama_plugin.model.config import SamaConfig
 from sama_plugin.nn.losses import object_score_loss, point_sampled_mask_loss
 from sama_plugin.nn.rows import RowAdapter

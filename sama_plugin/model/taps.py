@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from sama_plugin.dialog.tokens import TokenIds
 from sama_plugin.errors import SlotError
 from sama_plugin.hosts.base import HostAdapter
-from sama_plugin.model.batch import SamaBatch
+from sama_plugin.data.batch import SamaBatch
 from sama_plugin.model.sama import SamaModules, VisualCache
 
 

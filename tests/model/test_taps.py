@@ -9,7 +9,7 @@ import torch
 
 from sama_plugin.errors import SlotError
 from sama_plugin.model.attach import attach
-from sama_plugin.model.batch import SamaBatch, empty_batch
+from sama_plugin.data.batch import SamaBatch, empty_batch
 from sama_plugin.model.config import AggregatorConfig
 from tests.model.conftest import tiny_config
 
