@@ -13,8 +13,8 @@ from sama_plugin.miniworld.motion import colour_progress, trajectory
 from sama_plugin.miniworld.shapes import coverage, shade
 from sama_plugin.miniworld.things import COLOURS, FRAMES, SIZE, Backdrop, Clip, Thing, Wall
 
-TEXTURE_DARK = 0.28
-"""Brightness of stripes and dots relative to the thing's colour."""
+TEXTURE_DARK = 0.5
+"""Brightness of stripes and dots relative to the colour; darker ones break small shapes up."""
 SENSOR_NOISE = 2.5
 """Standard deviation of the per-pixel noise, in grey levels."""
 
