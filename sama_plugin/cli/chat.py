@@ -1,12 +1,12 @@
 """Talk about a video: regions in, masks out.
 
-    sama chat --video clip.mp4                                          interactive, with the packaged mini model
-    sama chat --video clip.mp4 --region "dog@12:box=10,20,50,60" --ask "What does @dog do?" --out out/chat
-    sama chat --model ./InternVL3-1B-hf --adapter runs/one --video clip.mp4 --ask "Segment the cups." --json
+    sama chat --video clip.mp4                          interactive, the packaged mini model
+    sama chat --video clip.mp4 --region "dog@12:box=10,20,50,60" --ask "What does @dog do?"
+    sama chat --model ./InternVL3-1B-hf --adapter runs/one --video clip.mp4 --ask "..." --json
 
-A region is NAME@FRAME:KIND=VALUES; FRAME is a number, or seconds as in 3.5s. KIND is box=x0,y0,x1,y1, points=x,y;x,y,
-scribble=x,y;x,y or mask=FILE.png, in pixels of the video. A question mentions it as @NAME, and the mask of an earlier
-answer as @TURN.PHRASE, for instance @1.2.
+A region is NAME@FRAME:KIND=VALUES; FRAME is a number, or seconds as in 3.5s. KIND is
+box=x0,y0,x1,y1, points=x,y;x,y, scribble=x,y;x,y or mask=FILE.png, in pixels of the video. A
+question mentions it as @NAME, and the mask of an earlier answer as @TURN.PHRASE, such as @1.2.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ def parse_region(spec: str) -> tuple[str, dict[str, Any]]:
     found = _REGION.fullmatch(spec.strip())
     if not found:
         raise RegionError(
-            f"cannot read the region {spec!r}; write NAME@FRAME:KIND=VALUES, for instance dog@12:box=10,20,50,60 or "
+            f"cannot read the region {spec!r}; write NAME@FRAME:KIND=VALUES, for instance "
+            "dog@12:box=10,20,50,60 or "
             "dog@3.5s:points=40,60;42,66"
         )
     at, kind, values = found["at"], found["kind"], found["values"]
@@ -195,7 +196,8 @@ class Printer:
         took = answer.seconds
         cut = "" if answer.finished else ", cut off by --max-new-tokens"
         self.out.write(
-            f"{'' if answer.phrases else chr(10)}      [frames {took.frames:.1f} s, text {took.text:.1f} s, "
+            f"{'' if answer.phrases else chr(10)}      [frames {took.frames:.1f} s, text "
+            f"{took.text:.1f} s, "
             f"masks {took.masks:.1f} s{cut}]\n"
         )
         self.began = False
@@ -207,7 +209,8 @@ class Printer:
             self.out.write("\n")
             self.began = False
         self.out.write(
-            f"      {phrase.name}  {phrase.text or '(no phrase)'}: visible in {seen} of {track.total} frames, "
+            f"      {phrase.name}  {phrase.text or '(no phrase)'}: visible in {seen} of "
+            f"{track.total} frames, "
             f"presence {phrase.score:.2f}\n"
         )
         self.out.flush()

@@ -1,8 +1,8 @@
 """From generated token ids to words, while they arrive and when all are there.
 
-Marks are known by their ids, never by their spelling: a `[SEG]` that the model spells out in letters is text. The
-streamed pieces, joined, equal `parse_answer(...).plain`, so that what was printed is what is stored. Used by
-`session.py`; the events are what `session.stream` yields.
+Marks are known by their ids, never by their spelling: a `[SEG]` that the model spells out in
+letters is text. The streamed pieces, joined, equal `parse_answer(...).plain`, so that what was
+printed is what is stored. Used by `session.py`; the events are what `session.stream` yields.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 class GroundedPhrase:
     """A phrase of an answer that carries a mask track.
 
-    `name` ("2.1": turn 2, first [SEG]) is how later questions point at it: "what does @2.1 do?". `start` and `end` are
-    character positions in `Answer.text`. `track` is None until masks were asked for. `score` in [0, 1] is the highest
-    probability over the prompted frames that the thing is there at all.
+    `name` ("2.1": turn 2, first [SEG]) is how later questions point at it: "what does @2.1 do?".
+    `start` and `end` are character positions in `Answer.text`. `track` is None until masks were
+    asked for. `score` in [0, 1] is the highest probability over the prompted frames that the thing
+    is there at all.
     """
 
     name: str
@@ -46,7 +47,8 @@ class Timing:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer: words without marks, grounded phrases in reading order, new token ids, the turn's frame plan.
+    """One answer: words without marks, grounded phrases in reading order, new token ids, the turn's
+    frame plan.
 
     `finished` is False when `max_new_tokens` cut the answer off.
     """
@@ -73,7 +75,9 @@ class PhraseStart:
 
 @dataclass(frozen=True)
 class PhraseEnd:
-    """The phrase is complete; its mask, if it gets one, comes as `MaskReady` when the answer has ended."""
+    """The phrase is complete; its mask, if it gets one, comes as `MaskReady` when the answer has
+    ended.
+    """
 
     text: str
 
@@ -91,8 +95,8 @@ Event = Union[TextPiece, PhraseStart, PhraseEnd, MaskReady]
 class AnswerStream:
     """Turns token ids, one at a time, into events.
 
-    Spaces are held back until the next word is known, because a mark between two spaces leaves one and a mark before
-    punctuation leaves none. Bytes of an unfinished character are held back too.
+    Spaces are held back until the next word is known, because a mark between two spaces leaves one
+    and a mark before punctuation leaves none. Bytes of an unfinished character are held back too.
     """
 
     def __init__(self, tokenizer: Any, ids: TokenIds, emit: Callable[[Event], None]):
@@ -177,7 +181,9 @@ def read_answer(tokenizer: Any, ids: TokenIds, answer: Sequence[int]) -> parse.A
 
 
 def _protected(tokenizer: Any, ids: TokenIds, answer: Sequence[int]) -> str:
-    """Marks as strings, and no other "<" or "[" in the text, so that nothing else can be read as a mark."""
+    """Marks as strings, and no other "<" or "[" in the text, so that nothing else can be read as a
+    mark.
+    """
     marks = {ids.seg: SEG, ids.phrase_open: PHRASE_OPEN, ids.phrase_close: PHRASE_CLOSE}
     pieces, run = [], []
     for token in [*answer, None]:

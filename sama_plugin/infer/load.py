@@ -1,6 +1,7 @@
 """From a name or a path to an attached host that can hold a conversation.
 
-Used by `sama chat` and the demo. Names are a registry, so that an extension can add its own packaged model.
+Used by `sama chat` and the demo. Names are a registry, so that an extension can add its own
+packaged model.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def load_host(model: str) -> tuple[Any, Any]:
     folder = Path(model)
     if not (folder / "config.json").is_file():
         raise ConfigError(
-            f"--model {model!r} is neither a packaged model ({', '.join(MODELS.names())}) nor a folder with a config.json"
+            f"--model {model!r} is neither a packaged model ({', '.join(MODELS.names())}) nor a "
+            "folder with a config.json"
         )
     from transformers import AutoModelForImageTextToText, AutoTokenizer
 
@@ -46,8 +48,8 @@ def load_sama(
     """An attached host with a trained adapter.
 
     Args:
-        adapter: a `sama_adapter` folder, or a training output folder that holds one; by default the one that is packaged with
-            `model`.
+        adapter: a `sama_adapter` folder, or a training output folder that holds one; by default the
+            one that is packaged with `model`.
         device: "cpu", "cuda", ...; by default a GPU if there is one.
     """
     folder = find_adapter_folder(model, adapter)
@@ -64,14 +66,16 @@ def find_adapter_folder(model: str, adapter: Optional[Union[str, Path]] = None) 
     if adapter is None:
         if model not in PACKAGED_ADAPTERS:
             raise CheckpointError(
-                f"no adapter is packaged with model {model!r}; pass --adapter FOLDER (the sama_adapter folder that "
+                f"no adapter is packaged with model {model!r}; pass --adapter FOLDER (the "
+                "sama_adapter folder that "
                 "training wrote)"
             )
         try:
             return asset(PACKAGED_ADAPTERS[model])
         except SamaError as error:
             raise CheckpointError(
-                f"the adapter of {model!r} is not part of this installation ({error}); train one with `sama demo` and pass "
+                f"the adapter of {model!r} is not part of this installation ({error}); train one "
+                "with `sama demo` and pass "
                 "--adapter out/demo/training/sama_adapter"
             ) from error
     folder = Path(adapter)

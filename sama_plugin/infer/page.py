@@ -1,8 +1,10 @@
-"""The page of a conversation: one HTML file with inline style, relative links to its pictures and videos, no script.
+"""The page of a conversation: one HTML file with inline style, relative links to its pictures and
+videos, no script.
 
-A page is a title, lead lines and sections. `conversation` renders one video's regions and turns: mentions of regions in
-the question, phrases of the answer in the colours their masks have, and for each phrase a strip that shows when in the
-clip the thing is visible and how large it is. Used by `folder.py` and by the demo.
+A page is a title, lead lines and sections. `conversation` renders one video's regions and turns:
+mentions of regions in the question, phrases of the answer in the colours their masks have, and for
+each phrase a strip that shows when in the clip the thing is visible and how large it is. Used by
+`folder.py` and by the demo.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ class RegionView:
 
 @dataclass(frozen=True)
 class PhraseView:
-    """A grounded phrase: its place in the answer, its colour "#rrggbb", its visibility over the clip.
+    """A grounded phrase: its place in the answer, its colour "#rrggbb", its visibility over the
+    clip.
 
-    `areas`: shares of the frame, in [0, 1], over equal parts of the clip. `file`: the mask track as JSON.
+    `areas`: shares of the frame, in [0, 1], over equal parts of the clip. `file`: the mask track as
+    JSON.
     """
 
     name: str
@@ -55,7 +59,9 @@ class TurnView:
 
 @dataclass(frozen=True)
 class ConversationView:
-    """Everything `conversation` shows. `facts` are (value, meaning) pairs for the line below the title."""
+    """Everything `conversation` shows. `facts` are (value, meaning) pairs for the line below the
+    title.
+    """
 
     title: str
     facts: tuple[tuple[str, str], ...] = ()
@@ -111,7 +117,8 @@ def _turn(view: TurnView) -> str:
         source = escape(view.video)
         shown += f'<video src="{source}" controls loop muted autoplay playsinline></video>'
     if view.sheet:
-        shown += f'<a href="{escape(view.sheet)}"><img src="{escape(view.sheet)}" alt="" loading="lazy"></a>'
+        sheet = escape(view.sheet)
+        shown += f'<a href="{sheet}"><img src="{sheet}" alt="" loading="lazy"></a>'
     rows = "".join(_phrase_row(phrase) for phrase in view.phrases)
     return (
         '<div class="turn">\n'
@@ -175,7 +182,8 @@ def _strip(areas: Sequence[float], colour: str) -> str:
         height = 3 + 16 * (area / top) ** 0.5 if area > 0 else 1.5
         fill = colour if area > 0 else "var(--idle)"
         bars.append(
-            f'<rect x="{number + 0.08:.2f}" width="0.84" y="{20 - height:.2f}" height="{height:.2f}" fill="{fill}"/>'
+            f'<rect x="{number + 0.08:.2f}" width="0.84" y="{20 - height:.2f}" '
+            f'height="{height:.2f}" fill="{fill}"/>'
         )
     return (
         f'<svg viewBox="0 0 {len(areas)} 20" preserveAspectRatio="none" role="img" '

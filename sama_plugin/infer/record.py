@@ -1,7 +1,8 @@
 """A conversation as JSON: ids and plans of every turn, regions, answers, mask tracks.
 
-What is stored is what the model read, not only what was said, so a conversation taken up again continues from the same
-tokens; the KV cache is rebuilt by reading them once. Used by `session.py` and `folder.py`.
+What is stored is what the model read, not only what was said, so a conversation taken up again
+continues from the same tokens; the KV cache is rebuilt by reading them once. Used by `session.py`
+and `folder.py`.
 """
 
 from __future__ import annotations
@@ -63,15 +64,16 @@ def resume_session(
         source: the video, if it is not where it was.
 
     Raises:
-        DataError: the file is not a saved conversation. CheckpointError: it was held with another model, whose token ids
-            would mean something else.
+        DataError: the file is not a saved conversation. CheckpointError: it was held with another
+            model, whose token ids would mean something else.
     """
     from sama_plugin.infer.session import VideoSession
 
     record = _load(Path(path))
     if record["model"] != _model(sama):
         raise CheckpointError(
-            f"{path} was written with {record['model']}, the model here is {_model(sama)}; token ids do not carry over"
+            f"{path} was written with {record['model']}, the model here is {_model(sama)}; token "
+            "ids do not carry over"
         )
     plan = FramePlan.from_json(record["plan"])
     session = VideoSession(sama, source or record["video"]["source"], frames=plan)

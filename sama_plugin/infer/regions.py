@@ -1,4 +1,5 @@
-"""Names for things in a conversation: "@dog" for what the user pointed at, "@1.2" for an earlier answer's mask.
+"""Names for things in a conversation: "@dog" for what the user pointed at, "@1.2" for an earlier
+answer's mask.
 
 A question mentions names; the model reads a region at each mention. Used by `session.py`.
 """
@@ -29,11 +30,13 @@ def check_name(name: str, taken: Sequence[str]) -> None:
     """Refuse a name that could not be mentioned or that means something else already."""
     if not _NAME.fullmatch(name):
         raise RegionError(
-            f"{name!r} cannot be mentioned as @{name}; a region's name is a letter followed by letters, digits or '_'"
+            f"{name!r} cannot be mentioned as @{name}; a region's name is a letter followed by "
+            "letters, digits or '_'"
         )
     if name in taken:
         raise RegionError(
-            f"region {name!r} is named twice; give the second one another name, or pass all prompts of one thing "
+            f"region {name!r} is named twice; give the second one another name, or pass all "
+            "prompts of one thing "
             "at once: session.region(name, prompts=[...])"
         )
 
@@ -47,13 +50,16 @@ def make_prompt(
     scribble: Optional[Sequence[Sequence[float]]] = None,
     width: Optional[float] = None,
 ) -> RegionPrompt:
-    """One prompt on one frame from exactly one of mask (bool (H, W) or RLE), box, points, scribble."""
+    """One prompt on one frame from exactly one of mask (bool (H, W) or RLE), box, points,
+    scribble.
+    """
     given = [
         name for name, value in zip(_KINDS, (mask, box, points, scribble)) if value is not None
     ]
     if len(given) != 1:
         raise RegionError(
-            f"a prompt is one of {', '.join(_KINDS)}; given: {', '.join(given) or 'none'}. Several prompts of one thing "
+            f"a prompt is one of {', '.join(_KINDS)}; given: {', '.join(given) or 'none'}. "
+            "Several prompts of one thing "
             "go into session.region(name, prompts=[RegionPrompt...])"
         )
     if mask is not None:
@@ -94,10 +100,11 @@ def read_mentions(
 
 
 def region_of_track(name: str, track: MaskTrack, plan: FramePlan) -> Region:
-    """What the model reads of an earlier mask: the frames of the plan on which the thing is visible.
+    """What the model reads of an earlier mask: the frames of the plan on which the thing is
+    visible.
 
-    Where it is visible on none of them, the frame with its largest mask is added. A track without any mask gives a
-    region without prompts, which the region encoder reads as "absent".
+    Where it is visible on none of them, the frame with its largest mask is added. A track without
+    any mask gives a region without prompts, which the region encoder reads as "absent".
     """
     areas = {
         frame: track.area(frame) for frame in track.frames() if track.rles.get(frame) is not None
@@ -111,7 +118,9 @@ def region_of_track(name: str, track: MaskTrack, plan: FramePlan) -> Region:
 
 
 def visibility(track: Optional[MaskTrack], parts: int = 48) -> tuple[float, ...]:
-    """Share of the frame that the mask covers, largest in each of (at most) `parts` equal parts of the clip."""
+    """Share of the frame that the mask covers, largest in each of (at most) `parts` equal parts of
+    the clip.
+    """
     if track is None:
         return ()
     height, width = track.size

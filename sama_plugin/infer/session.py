@@ -3,12 +3,13 @@
     session = VideoSession(sama, "kitchen.mp4")
     session.region("dog", frame=12, box=(10, 20, 50, 60))
     answer = session.ask("What does @dog do?")
-    answer = session.ask("Segment the ball that @dog follows.")     # answer.phrases[0].track is a mask track
-    answer = session.ask("And where does @2.1 end up?")             # an earlier answer's mask is a region too
+    answer = session.ask("Segment the ball that @dog follows.")  # answer.phrases[0].track
+    answer = session.ask("And where does @2.1 end up?")  # an earlier mask is a region too
 
-The video is read once: the frame plan, the frames the language model sees and the prefix are frozen when the session
-opens; visual tokens, segmenter features and the KV cache are kept. Token ids are stored and never made again, so a later
-turn reads only its new tokens. A turn that fails (or is interrupted) leaves the conversation as it was.
+The video is read once: the frame plan, the frames the language model sees and the prefix are frozen
+when the session opens; visual tokens, segmenter features and the KV cache are kept. Token ids are
+stored and never made again, so a later turn reads only its new tokens. A turn that fails (or is
+interrupted) leaves the conversation as it was.
 """
 
 from __future__ import annotations
@@ -55,12 +56,14 @@ class VideoSession:
 
     Args:
         sama: an attached host; it is put in eval mode.
-        source: whatever `open_video` reads: a file, a folder of frames, an array (T, H, W, 3) uint8.
-        frames: which frames are read, as a policy (by default the one the adapter was trained with) or as a ready plan.
-            `aggregator=0` gives the host's own prompt: no context tokens.
+        source: whatever `open_video` reads: a file, a folder of frames, an array (T, H, W, 3)
+            uint8.
+        frames: which frames are read, as a policy (by default the one the adapter was trained with)
+            or as a ready plan. `aggregator=0` gives the host's own prompt: no context tokens.
 
     Attributes:
-        plan: the frozen frame plan. regions: named regions. turns: what was asked and answered, as the model reads it.
+        plan: the frozen frame plan. regions: named regions. turns: what was asked and answered, as
+            the model reads it.
         answers: what `ask` returned, one a turn.
     """
 
@@ -105,18 +108,21 @@ class VideoSession:
         """Name a thing by pointing at it; questions then mention it as "@name".
 
         Args:
-            frame, time: source frame, or seconds. mask: bool (H, W) or RLE. box: (x0, y0, x1, y1) in pixels of the upright
-                frame. points: [(x, y)]. scribble: [(x, y)] of a line, `width` pixels wide.
+            frame, time: source frame, or seconds. mask: bool (H, W) or RLE. box: (x0, y0, x1, y1)
+                in pixels of the upright frame. points: [(x, y)]. scribble: [(x, y)] of a line,
+                `width` pixels wide.
             prompts: ready prompts, for one thing on several frames; instead of the arguments above.
 
         Raises:
-            RegionError: bad or taken name, no or several kinds of prompt, a prompt outside the frame or clip, without area.
+            RegionError: bad or taken name, no or several kinds of prompt, a prompt outside the
+                frame or clip, without area.
         """
         naming.check_name(name, list(self.regions))
         if not prompts:
             if (frame is None) == (time is None):
                 raise RegionError(
-                    f"region {name!r}: say where it is: either frame= or time= (given: frame={frame}, time={time})"
+                    f"region {name!r}: say where it is: either frame= or time= (given: "
+                    f"frame={frame}, time={time})"
                 )
             frame = self.reader.frame_at(time) if frame is None else frame
             prompts = [
@@ -141,12 +147,14 @@ class VideoSession:
         """Ask a question; returns the whole answer.
 
         Args:
-            masks: track every grounded phrase through the video; otherwise `tracks(turn)` does so when needed.
+            masks: track every grounded phrase through the video; otherwise `tracks(turn)` does so
+                when needed.
             stream: called with each event while the answer is made.
 
         Raises:
-            RegionError: an unknown name is mentioned, or a placeholder is typed. SlotError: the conversation is longer
-                than the host reads. The conversation is unchanged in both cases.
+            RegionError: an unknown name is mentioned, or a placeholder is typed. SlotError: the
+                conversation is longer than the host reads. The conversation is unchanged in both
+                cases.
         """
         began = time.perf_counter()
         emit = stream or _ignore
@@ -168,7 +176,8 @@ class VideoSession:
     def stream(self, text: str, **options: Any) -> Iterator[Event]:
         """`ask` as a generator of events: words and phrase marks as they come, then the masks.
 
-        Closing the generator early abandons the turn; the conversation is then as before, unless its words were complete.
+        Closing the generator early abandons the turn; the conversation is then as before, unless
+        its words were complete.
         """
         events: queue.Queue = queue.Queue()
         abandoned = threading.Event()
@@ -201,7 +210,9 @@ class VideoSession:
     def tracks(
         self, turn: int, emit: Optional[Callable[[Event], None]] = None
     ) -> tuple[GroundedPhrase, ...]:
-        """The grounded phrases of a turn (1-based) with their mask tracks, computed now if they were not before."""
+        """The grounded phrases of a turn (1-based) with their mask tracks, computed now if they
+        were not before.
+        """
         answer = self.answers[turn - 1]
         if all(phrase.track is not None for phrase in answer.phrases):
             return answer.phrases
@@ -257,14 +268,18 @@ class VideoSession:
         self.close()
 
     def restore(self, turn: Turn, answer: Answer) -> None:
-        """Append a recorded turn without asking; the next question reads its ids into the KV cache."""
+        """Append a recorded turn without asking; the next question reads its ids into the KV
+        cache.
+        """
         self._visual.add(turn.plan.rows)
         self.turns.append(turn)
         self.answers.append(answer)
         self._past = None
 
     def _states(self, turn: int) -> Tensor:
-        """(S, C) states at the [SEG]s of a turn's answer; read again where a record holds only the ids."""
+        """(S, C) states at the [SEG]s of a turn's answer; read again where a record holds only the
+        ids.
+        """
         states = self.turns[turn - 1].seg_states
         if states is None:
             turns = self.turns[:turn]
@@ -339,8 +354,10 @@ class VideoSession:
         limit = self.sama.adapter.decoder(self.sama.host).config.max_position_embeddings
         if tokens + new > limit:
             raise SlotError(
-                f"the conversation has {tokens} tokens and may grow by {new}, the host reads {limit}; open a new session, "
-                "lower max_new_tokens, or let the language model read fewer frames (FramePolicy.llm)"
+                f"the conversation has {tokens} tokens and may grow by {new}, the host reads "
+                f"{limit}; open a new session, "
+                "lower max_new_tokens, or let the language model read fewer frames "
+                "(FramePolicy.llm)"
             )
 
 
@@ -356,7 +373,8 @@ def _plan(sama: SamaModel, reader: Any, frames: Union[FramePolicy, FramePlan, No
     if isinstance(frames, FramePlan):
         if frames.total != len(reader):
             raise MediaError(
-                f"the frame plan is for a clip of {frames.total} frames, {reader.name} has {len(reader)}"
+                f"the frame plan is for a clip of {frames.total} frames, {reader.name} has "
+                f"{len(reader)}"
             )
         return frames
     policy = frames or sama.config.frames

@@ -1,8 +1,9 @@
 """Frames of one video as the language side sees them: each is encoded once, for all turns.
 
-Holds the projected visual tokens of every frame any turn has asked for and the aggregator's spatial pass over the
-sparse frames, and builds from them the `SamaBatch` of whatever part of the conversation the KV cache has not read yet:
-normally one turn, the whole conversation when a saved session is taken up again. Used by `session.py`.
+Holds the projected visual tokens of every frame any turn has asked for and the aggregator's spatial
+pass over the sparse frames, and builds from them the `SamaBatch` of whatever part of the
+conversation the KV cache has not read yet: normally one turn, the whole conversation when a saved
+session is taken up again. Used by `session.py`.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sama_plugin.data.batch import SamaBatch
 from sama_plugin.data.encode import Question
 from sama_plugin.dialog.sample import Region
 from sama_plugin.media.frames import FramePlan
 from sama_plugin.media.masks import resize_area
 from sama_plugin.media.video import VideoReader
 from sama_plugin.model.attach import SamaModel
-from sama_plugin.model.batch import SamaBatch
 from sama_plugin.model.sama import VisualCache
 
 CHUNK = 16
@@ -31,8 +32,9 @@ CHUNK = 16
 class Turn:
     """One turn as the model reads it.
 
-    `words` is the question with a mark at each region; `prompt_ids` go from the end of the previous answer to the
-    generation prompt; `answer_ids` from there to the end of the answer, its end token included.
+    `words` is the question with a mark at each region; `prompt_ids` go from the end of the previous
+    answer to the generation prompt; `answer_ids` from there to the end of the answer, its end token
+    included.
     """
 
     asked: str
@@ -65,7 +67,9 @@ class VisualMemory:
 
     @property
     def encodes(self) -> int:
-        """Frames the vision tower has encoded; never more than there are different frames in the turns' plans."""
+        """Frames the vision tower has encoded; never more than there are different frames in the
+        turns' plans.
+        """
         return len(self.row)
 
     def add(self, frames: Sequence[int]) -> None:
@@ -85,7 +89,9 @@ class VisualMemory:
         return VisualCache(self.features, self.spatial)
 
     def batch(self, turns: Sequence[Turn], first: bool) -> SamaBatch:
-        """Slots of consecutive turns. `first`: the first of them opens the conversation and shows the frames."""
+        """Slots of consecutive turns. `first`: the first of them opens the conversation and shows
+        the frames.
+        """
         prompted = [turn for turn in turns if self.plan.aggregator or turn.regions]
         questions = [turn.question for turn in prompted]
         length = max((len(question.ids) for question in questions), default=1)
