@@ -1,8 +1,9 @@
 """Samples to one batch: the host's own inputs, and the plugin's flat `SamaBatch` beside them.
 
-Per sample (in a worker process): plan, decode the planned frames, tokenise, masks to grids. Then everything ragged is
-laid end to end with owner indices. Sequences are padded on the right. Pixels hold every row of every frame plan; which
-of them the language model reads is the visual tap's business (`SamaBatch.keep_rows`).
+Per sample (in a worker process): plan, decode the planned frames, tokenise, masks to grids. Then
+everything ragged is laid end to end with owner indices. Sequences are padded on the right. Pixels
+hold every row of every frame plan; which of them the language model reads is the visual tap's
+business (`SamaBatch.keep_rows`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ Given = Union[Sample, tuple[Sample, Frames]]
 
 @dataclass(frozen=True)
 class RegionEntries:
-    """One entry for every prompt of every region of a sample: region, row of the plan, grid weights, shape."""
+    """One entry for every prompt of every region of a sample: region, row of the plan, grid
+    weights, shape.
+    """
 
     owner: list[int]
     row: list[int]
@@ -62,7 +65,8 @@ class Collator:
 
     Args:
         encoder: tokenises for the host.
-        pixels: uint8 (N, H, W, 3) to the vision tower's input (N, 3, S, S): `adapter.pixels` of the host.
+        pixels: uint8 (N, H, W, 3) to the vision tower's input (N, 3, S, S): `adapter.pixels` of the
+            host.
         segment_pixels: the same for the segmenter; None when masks are not trained.
         grid: (h, w) of the visual tokens of a frame.
         frames: policy for samples that come without one.
@@ -87,7 +91,9 @@ class Collator:
         self.shape_size, self.label_size, self.pad_id = shape_size, label_size, pad_id
 
     def __call__(self, items: Sequence[Given]) -> dict[str, Any]:
-        """`input_ids`, `attention_mask`, `labels` (B, L) long; `pixel_values` (NF, 3, S, S) if there are frames; `sama`."""
+        """`input_ids`, `attention_mask`, `labels` (B, L) long; `pixel_values` (NF, 3, S, S) if
+        there are frames; `sama`.
+        """
         prepared = [self.prepare(*_split(item)) for item in items]
         batch: dict[str, Any] = _tokens([one.encoded for one in prepared], self.pad_id)
         rows = [frame for one in prepared for frame in one.clip.rows]
@@ -148,7 +154,9 @@ class Collator:
 def region_entries(
     sample: Sample, clip: Clip, grid: tuple[int, int], shape_size: int
 ) -> RegionEntries:
-    """Masks of a sample's regions on the visual grid and on the shape grid; a region without prompts has no entry."""
+    """Masks of a sample's regions on the visual grid and on the shape grid; a region without
+    prompts has no entry.
+    """
     row = {frame: number for number, frame in enumerate(clip.plan.rows)}
     owner, rows, weights, shapes = [], [], [], []
     for number, region in enumerate(sample.regions):
@@ -167,7 +175,9 @@ def region_entries(
 
 
 def mask_labels(sample: Sample, clip: Clip, size: int) -> MaskLabels:
-    """Labels of a sample's targets on its segmenter frames; a frame whose mask is unknown gives none."""
+    """Labels of a sample's targets on its segmenter frames; a frame whose mask is unknown gives
+    none.
+    """
     targets, segments, masks, present = [], [], [], []
     for number, target in enumerate(sample.targets):
         for position, frame in enumerate(clip.segments):

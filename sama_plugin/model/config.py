@@ -54,6 +54,7 @@ class SegConfig:
     weights: Optional[str] = (
         None  # checkpoint path of the segmenter; None for packaged or random weights
     )
+    moments: bool = True  # the [SEG] head hears when a keyframe is; released models do not
     train_mask_decoder: bool = True  # a copy; memory propagation always uses the original
     bce_weight: float = 2.0
     dice_weight: float = 0.5

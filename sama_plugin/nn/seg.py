@@ -1,10 +1,21 @@
 """From the final hidden state at [SEG] to a prompt vector of the segmenter (released
 `text_hidden_fcs`).
+
+Released models give every keyframe the same vector, so the vector cannot say that a thing is on
+the left at first and on the right later. With `moments` the head also hears when the keyframe is:
+a feature-wise scale and shift of its hidden layer, which starts at none, so an imported head
+computes what it did.
 """
 
 from __future__ import annotations
 
-from torch import nn
+import math
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+
+WAVES = 6
 
 
 class SegHead(nn.Sequential):
@@ -14,12 +25,37 @@ class SegHead(nn.Sequential):
         width: C of the language model.
         prompt_dim: width of the segmenter's prompt tokens (256 for SAM 2).
         dropout: probability; 0 by default, as released.
+        moments: whether the hidden layer hears the keyframe's place in the clip.
     """
 
-    def __init__(self, width: int, prompt_dim: int, dropout: float = 0.0):
+    def __init__(self, width: int, prompt_dim: int, dropout: float = 0.0, moments: bool = False):
         super().__init__(
             nn.Linear(width, width),
             nn.ReLU(),
             nn.Linear(width, prompt_dim),
             nn.Dropout(dropout),
         )
+        self.film = nn.Linear(2 * WAVES + 1, 2 * width) if moments else None
+        if moments:
+            nn.init.zeros_(self.film.weight)
+            nn.init.zeros_(self.film.bias)
+
+    def forward(self, states: Tensor, moment: Optional[Tensor] = None) -> Tensor:
+        """Prompt vectors.
+
+        Args:
+            states: (S, C) final hidden states at [SEG].
+            moment: (S,) place of the keyframe in its clip, from 0 (first frame) to 1 (last).
+        """
+        first, relu, second, dropout = (self[number] for number in range(4))
+        hidden = first(states)  # (S, C)
+        if self.film is not None:
+            scale, shift = self.film(_waves(moment).to(hidden.dtype)).chunk(2, dim=-1)
+            hidden = hidden * (1 + scale) + shift
+        return dropout(second(relu(hidden)))
+
+
+def _waves(moment: Tensor) -> Tensor:
+    """(S,) in [0, 1] to (S, 2 WAVES + 1): the place itself, sines and cosines of halving periods."""
+    angle = math.pi * moment.float()[:, None] * 2.0 ** torch.arange(WAVES, device=moment.device)
+    return torch.cat([moment.float()[:, None], angle.sin(), angle.cos()], dim=-1)
