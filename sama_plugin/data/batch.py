@@ -44,6 +44,7 @@ class SamaBatch:
     entry_shape: Tensor  # (M, s, s) float: the mask resized by area
     segment_pixels: Optional[Tensor] = None  # (G, 3, S, S) float
     segment_owner: Optional[Tensor] = None  # (G,) long: sample
+    segment_moment: Optional[Tensor] = None  # (G,) float: place in the clip, 0 first to 1 last
     target_owner: Optional[Tensor] = None  # (S,) long: sample of each [SEG], in text order
     label_target: Optional[Tensor] = None  # (E,) long into S
     label_segment: Optional[Tensor] = None  # (E,) long into G

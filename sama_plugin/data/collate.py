@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sama_plugin.data.batch import SamaBatch
 from sama_plugin.data.decode import Clip, read_clip
 from sama_plugin.data.encode import Encoded, Encoder
 from sama_plugin.dialog.sample import Sample
 from sama_plugin.dialog.spans import IGNORE
 from sama_plugin.media.frames import FramePlan, FramePolicy
 from sama_plugin.media.masks import resize_area
-from sama_plugin.data.batch import SamaBatch
 
 Frames = Union[FramePolicy, FramePlan, None]
 Given = Union[Sample, tuple[Sample, Frames]]
@@ -141,6 +141,9 @@ class Collator:
         return {
             "segment_pixels": _pixels(frames, self.segment_pixels),
             "segment_owner": _owners(len(one.clip.segments) for one in prepared),
+            "segment_moment": torch.tensor(
+                [one.clip.plan.moment(frame) for one in prepared for frame in one.clip.segments]
+            ),
             "target_owner": _owners(counts),
             "label_target": _long(_shifted((label.target for label in labels), first_target)),
             "label_segment": _long(_shifted((label.segment for label in labels), first_segment)),

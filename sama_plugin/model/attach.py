@@ -21,10 +21,10 @@ from typing import Any, Iterator, Optional
 import torch
 from torch import Tensor, nn
 
+from sama_plugin.data.batch import SamaBatch
 from sama_plugin.dialog.tokens import TokenIds, add_tokens
 from sama_plugin.errors import HostError, SlotError
 from sama_plugin.hosts.base import HostAdapter, find_adapter
-from sama_plugin.data.batch import SamaBatch
 from sama_plugin.model.config import SamaConfig
 from sama_plugin.model.sama import SamaModules, VisualCache
 from sama_plugin.model.taps import Call, Taps

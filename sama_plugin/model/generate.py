@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence
 import torch
 from torch import Tensor
 
-from sama_plugin.errors import ConfigError, SlotError
 from sama_plugin.data.batch import SamaBatch
+from sama_plugin.errors import ConfigError, SlotError
 from sama_plugin.model.sama import VisualCache
 
 if TYPE_CHECKING:

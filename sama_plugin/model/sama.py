@@ -13,14 +13,15 @@ work: DDP and ZeRO need every rank to meet the same modules in the same order. T
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Optional
 
 import torch
 from torch import Tensor, nn
 
-from sama_plugin.errors import SlotError
 from sama_plugin.data.batch import SamaBatch
+from sama_plugin.errors import SlotError
 from sama_plugin.model.config import SamaConfig
 from sama_plugin.nn.losses import object_score_loss, point_sampled_mask_loss
 from sama_plugin.nn.rows import RowAdapter
@@ -71,7 +72,8 @@ class SamaModules(nn.Module):
         self.seg_head: Optional[SegHead] = None
         self.mask_decoder: Optional[nn.Module] = None
         if segmenter is not None:
-            self.seg_head = SegHead(width, segmenter.prompt_dim)
+            moments = config.seg.moments and config.compat == "default"
+            self.seg_head = SegHead(width, segmenter.prompt_dim, moments=moments)
             if config.seg.train_mask_decoder:
                 self.mask_decoder = segmenter.clone_mask_decoder()
 
@@ -123,51 +125,58 @@ class SamaModules(nn.Module):
     ) -> dict[str, Tensor]:
         """BCE, Dice and object-score losses of the labelled (target, frame) pairs.
 
+        Masks are judged where the object is present, the object score everywhere (design: absence).
+
         Args:
             states: (S, C) final hidden states at [SEG], in text order.
         """
-        targets = 0 if batch.target_owner is None else batch.target_owner.shape[0]
-        if states.shape[0] != targets:
-            raise SlotError(
-                f"{states.shape[0]} [SEG] tokens in the token sequences, {targets} mask targets "
-                "in the batch "
-                f"({', '.join(batch.sample_ids[:4])}); the sequence was cut or edited after it "
-                "was encoded"
-            )
-        vectors = self.seg_head(states.to(self.dtype))  # (S, prompt_dim)
-        size = segmenter.image_size
-        pixels = batch.segment_pixels if targets else vectors.new_zeros(0, 3, size, size)
+        batch = _with_targets(batch, states, segmenter.image_size, self.config.seg.label_size)
         with torch.no_grad():
-            frames = segmenter.encode(pixels)
-        pairs = (
-            batch.label_segment
-            if targets
-            else torch.zeros(0, dtype=torch.long, device=states.device)
-        )
-        chosen = vectors[batch.label_target] if targets else vectors
+            frames = segmenter.encode(batch.segment_pixels)
+        chosen = states[batch.label_target].to(self.dtype)  # (E, C)
+        vectors = self.seg_head(chosen, batch.segment_moment[batch.label_segment])
         decoded = segmenter.decode(
-            frames.rows(pairs), Prompt(vectors=chosen[:, None]), mask_decoder=self.mask_decoder
+            frames.rows(batch.label_segment),
+            Prompt(vectors=vectors[:, None]),
+            mask_decoder=self.mask_decoder,
         )
-        present = (
-            batch.label_present
-            if targets
-            else torch.zeros(0, dtype=torch.bool, device=states.device)
-        )
-        labels = batch.label_mask if targets else vectors.new_zeros(0, *decoded.logits.shape[-2:])
-        seg = self.config.seg
+        seg, present = self.config.seg, batch.label_present
         bce, dice = point_sampled_mask_loss(
-            decoded.logits[present, 0].float(),
-            labels[present].float(),
+            decoded.logits[present, 0],
+            batch.label_mask[present],
             points=seg.points,
             oversample=seg.oversample,
             importance=seg.importance,
         )
-        score = object_score_loss(decoded.score.float(), present)
-        idle = 0.0 * (
-            decoded.iou.sum() + decoded.all_logits.sum() + decoded.score.sum() + vectors.sum()
-        )
+        score = object_score_loss(decoded.score, present)
+        idle = 0.0 * (decoded.iou.sum() + decoded.all_logits.sum() + decoded.score.sum())
         return {
-            "mask_bce": seg.bce_weight * bce + idle,
+            "mask_bce": seg.bce_weight * bce + idle + 0.0 * vectors.sum(),
             "mask_dice": seg.dice_weight * dice,
             "object_score": seg.score_weight * score,
         }
+
+
+def _with_targets(batch: SamaBatch, states: Tensor, image_size: int, label_size: int) -> SamaBatch:
+    """The batch itself, or one with zero targets where it has none; [SEG] tokens must agree."""
+    targets = 0 if batch.target_owner is None else batch.target_owner.shape[0]
+    if states.shape[0] != targets:
+        raise SlotError(
+            f"{states.shape[0]} [SEG] tokens in the token sequences, {targets} mask targets in the "
+            f"batch ({', '.join(batch.sample_ids[:4])}); the sequence was cut or edited after it "
+            "was encoded"
+        )
+    if targets:
+        return batch
+    none = torch.zeros(0, dtype=torch.long, device=states.device)
+    return dataclasses.replace(
+        batch,
+        segment_pixels=states.new_zeros(0, 3, image_size, image_size, dtype=torch.float32),
+        segment_owner=none,
+        segment_moment=states.new_zeros(0),
+        target_owner=none,
+        label_target=none,
+        label_segment=none,
+        label_mask=states.new_zeros(0, label_size, label_size),
+        label_present=none.bool(),
+    )

@@ -26,10 +26,10 @@ from typing import Any, Optional
 import torch
 from torch import Tensor, nn
 
+from sama_plugin.data.batch import SamaBatch
 from sama_plugin.dialog.tokens import TokenIds
 from sama_plugin.errors import SlotError
 from sama_plugin.hosts.base import HostAdapter
-from sama_plugin.data.batch import SamaBatch
 from sama_plugin.model.sama import SamaModules, VisualCache
 
 

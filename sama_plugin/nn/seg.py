@@ -56,6 +56,6 @@ class SegHead(nn.Sequential):
 
 
 def _waves(moment: Tensor) -> Tensor:
-    """(S,) in [0, 1] to (S, 2 WAVES + 1): the place itself, sines and cosines of halving periods."""
+    """(S,) in [0, 1] to (S, 2 WAVES + 1): the place, and sines and cosines of halving periods."""
     angle = math.pi * moment.float()[:, None] * 2.0 ** torch.arange(WAVES, device=moment.device)
     return torch.cat([moment.float()[:, None], angle.sin(), angle.cos()], dim=-1)

@@ -57,6 +57,7 @@ def one_turn(sama, *, targets=1, regions=1):
                 2, 3, size, size, generator=torch.Generator().manual_seed(4)
             ),
             segment_owner=long(0, 0),
+            segment_moment=torch.tensor([0.0, 1.0]),
             target_owner=torch.zeros(targets, dtype=torch.long),
             label_target=torch.arange(targets).repeat_interleave(2),
             label_segment=long(0, 1).repeat(targets),
