@@ -1,1 +1,1 @@
-"""Datasets to batches: one parser a format, mixtures, the one tokenising site, the collator, and tools to look at them."""
+"""Datasets to batches: formats, mixtures, the one tokenising site, the collator, and views."""

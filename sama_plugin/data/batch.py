@@ -63,9 +63,7 @@ class SamaBatch:
         return self.region_prompt.shape[0]
 
     def to(self, device: Any) -> SamaBatch:
-        """Copy with every tensor on `device`; dtypes are kept (modules cast where they use
-        them).
-        """
+        """Copy with every tensor on `device`; dtypes are kept, modules cast where they use them."""
         moved = {
             item.name: value.to(device, non_blocking=True)
             for item in dataclasses.fields(self)

@@ -29,9 +29,7 @@ Given = Union[Sample, tuple[Sample, Frames]]
 
 @dataclass(frozen=True)
 class RegionEntries:
-    """One entry for every prompt of every region of a sample: region, row of the plan, grid
-    weights, shape.
-    """
+    """One entry a region prompt of a sample: region, row of the plan, grid weights, shape."""
 
     owner: list[int]
     row: list[int]
@@ -91,9 +89,7 @@ class Collator:
         self.shape_size, self.label_size, self.pad_id = shape_size, label_size, pad_id
 
     def __call__(self, items: Sequence[Given]) -> dict[str, Any]:
-        """`input_ids`, `attention_mask`, `labels` (B, L) long; `pixel_values` (NF, 3, S, S) if
-        there are frames; `sama`.
-        """
+        """`input_ids`, `attention_mask`, `labels` (B, L); `pixel_values` (NF, 3, S, S); `sama`."""
         prepared = [self.prepare(*_split(item)) for item in items]
         batch: dict[str, Any] = _tokens([one.encoded for one in prepared], self.pad_id)
         rows = [frame for one in prepared for frame in one.clip.rows]
@@ -157,9 +153,7 @@ class Collator:
 def region_entries(
     sample: Sample, clip: Clip, grid: tuple[int, int], shape_size: int
 ) -> RegionEntries:
-    """Masks of a sample's regions on the visual grid and on the shape grid; a region without
-    prompts has no entry.
-    """
+    """Regions of a sample on the visual grid and the shape grid; without prompts, no entry."""
     row = {frame: number for number, frame in enumerate(clip.plan.rows)}
     owner, rows, weights, shapes = [], [], [], []
     for number, region in enumerate(sample.regions):
@@ -178,9 +172,7 @@ def region_entries(
 
 
 def mask_labels(sample: Sample, clip: Clip, size: int) -> MaskLabels:
-    """Labels of a sample's targets on its segmenter frames; a frame whose mask is unknown gives
-    none.
-    """
+    """Labels of a sample's targets on its segmenter frames, where the mask is known."""
     targets, segments, masks, present = [], [], [], []
     for number, target in enumerate(sample.targets):
         for position, frame in enumerate(clip.segments):

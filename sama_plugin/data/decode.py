@@ -1,7 +1,7 @@
 """The pixels a sample needs, and no others: one reader, one call, planned frames only.
 
-Regions and masks are checked against the real clip here, because only here is its size known for certain. Used by the
-collator (in worker processes) and by `peek.py`.
+Regions and masks are checked against the real clip here, because only here is its size known for
+certain. Used by the collator (in worker processes) and by `peek.py`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ class Clip:
 
     Attributes:
         plan: the frames that are read.
-        rows: frames through the vision tower, in the order of `plan.rows`; uint8 (H, W, 3) each, all of one size except
-            for several images.
+        rows: frames through the vision tower, in the order of `plan.rows`; uint8 (H, W, 3) each,
+            all of one size except for several images.
         times: seconds of `plan.rows`.
-        segments: frames on which masks are asked for, with pixels (H, W, 3); empty without known masks.
+        segments: frames on which masks are asked for, with pixels (H, W, 3); empty without known
+            masks.
     """
 
     plan: FramePlan

@@ -1,9 +1,11 @@
-"""Sample and frame plan to token ids, labels and slots: the only place that tokenises a conversation.
+"""Sample and frame plan to token ids, labels and slots: the only place that tokenises a
+conversation.
 
-Training encodes whole samples; sessions ask for one question at a time and keep the ids. Both go through `ask` and
-`answer`, piece by piece, so a session's ids equal those of the same conversation encoded at once. Layout (hosts'
-wording by the adapter): visual frames, context slots, question; `<vp>` slots `</vp>` for a region. A plan without
-aggregator frames has no context slots: a plain chat is then exactly the host's own prompt.
+Training encodes whole samples; sessions ask for one question at a time and keep the ids. Both go
+through `ask` and `answer`, piece by piece, so a session's ids equal those of the same conversation
+encoded at once. Layout (hosts' wording by the adapter): visual frames, context slots, question;
+`<vp>` slots `</vp>` for a region. A plan without aggregator frames has no context slots: a plain
+chat is then exactly the host's own prompt.
 """
 
 from __future__ import annotations
@@ -23,12 +25,12 @@ if TYPE_CHECKING:
     from sama_plugin.media.frames import FramePlan
 
 TEXT, VISUAL_ROW, SHAPE_ROW = 0, 1, 2
-"""What the aggregator reads at a question position: a word, a region's pooled vector, a region's shape vector."""
+"""At a question position the aggregator reads a word, or a region's pooled or shape vector."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """One turn's question as the aggregator reads it: host token ids, 0 where `kinds` is a region row."""
+    """One turn's question as the aggregator reads it: host ids, 0 where `kinds` is a region row."""
 
     ids: tuple[int, ...]
     kinds: tuple[int, ...]
@@ -36,7 +38,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A tokenised sample. `questions` has one entry a turn; `layout` holds ids, labels, spans and slots."""
+    """A tokenised sample: ids, labels, spans and slots in `layout`, one question a turn."""
 
     layout: Layout
     questions: tuple[Question, ...]
@@ -61,8 +63,10 @@ class Encoder:
         adapter: the host adapter, for the wording of frames and the image placeholder.
         tokens_per_frame: visual tokens the language model reads for one frame.
         region_slots: vectors that stand for one region in the language model's input.
-        max_length: longest sequence; None for no limit. A longer sample is an error: truncation could cut a slot.
-        max_question: longest question the aggregator reads; longer ones lose their first words, never a region.
+        max_length: longest sequence; None for no limit. A longer sample is an error: truncation
+            could cut a slot.
+        max_question: longest question the aggregator reads; longer ones lose their first words,
+            never a region.
     """
 
     def __init__(
@@ -85,7 +89,8 @@ class Encoder:
         self.max_question = max_question
 
     def encode(self, sample: Sample, plan: FramePlan) -> Encoded:
-        """Ids and labels of a whole conversation; an unanswered last turn ends with the generation prompt.
+        """Ids and labels of a whole conversation; an unanswered last turn ends with the generation
+        prompt.
 
         Raises:
             SlotError: slots and plan disagree. DataError: longer than `max_length`.
@@ -109,7 +114,7 @@ class Encoder:
         first: bool = True,
         system: Optional[str] = None,
     ) -> Layout:
-        """From the end of the previous answer (or the start of the conversation) to the generation prompt."""
+        """From the end of the previous answer (or the very start) to the generation prompt."""
         segments: list[Segment] = []
         if first:
             for text, trusted in self.template.opening(system):
@@ -123,7 +128,7 @@ class Encoder:
         return spans.lay(segments, self.text)
 
     def answer(self, turn: Turn) -> Layout:
-        """The answer and its end token, supervised; marks are tokens only where the turn has targets."""
+        """The answer and its end token, supervised; without targets its marks are plain text."""
         words = turn.assistant or ""
         body = spans.grounded(words) if turn.targets else (Segment("text", words, supervised=True),)
         end = [
@@ -133,7 +138,7 @@ class Encoder:
         return spans.lay([*body, *end], self.text)
 
     def question(self, user: str) -> Question:
-        """The words of a turn for the aggregator; a region is a visual row and a shape row. Never empty."""
+        """The words of a turn for the aggregator, two rows for a region. Never empty."""
         ids: list[int] = []
         kinds: list[int] = []
         for number, words in enumerate(user.split(REGION_MARK)):
@@ -153,7 +158,7 @@ class Encoder:
         return Question(tuple(ids[i] for i in kept), tuple(kinds[i] for i in kept))
 
     def expected_slots(self, sample: Sample, plan: FramePlan) -> dict[str, int]:
-        """Slots of every kind that the plan and the sample call for, before anything is tokenised."""
+        """Slots of every kind that plan and sample call for, before anything is tokenised."""
         answered = [turn for turn in sample.turns if turn.assistant is not None]
         return {
             "image": len(plan.llm) * self.tokens_per_frame,
@@ -186,7 +191,7 @@ class Encoder:
     def _check_length(self, layout: Layout, sample: Sample) -> None:
         if self.max_length is not None and len(layout.ids) > self.max_length:
             raise DataError(
-                f"{len(layout.ids)} tokens, more than max_length; fewer frames or turns make it shorter",
+                f"{len(layout.ids)} tokens exceed max_length; use fewer frames or turns",
                 file=sample.source or None,
                 record=sample.id,
                 expected=f"at most {self.max_length}",

@@ -1,8 +1,10 @@
-"""The media folder of a dataset: paths that stay inside it, frame numbers of file names, sizes read once.
+"""The media folder of a dataset: paths that stay inside it, frame numbers of file names, sizes read
+once.
 
-Parsers ask here instead of touching files, so a path that climbs out of the root, a missing clip and a clip of another
-length are found in one place and in one wording. Videos are opened once for their size and length; with `probe=False`
-they are not opened at all, and what depends on it is checked when the clip is decoded.
+Parsers ask here instead of touching files, so a path that climbs out of the root, a missing clip
+and a clip of another length are found in one place and in one wording. Videos are opened once for
+their size and length; with `probe=False` they are not opened at all, and what depends on it is
+checked when the clip is decoded.
 """
 
 from __future__ import annotations
@@ -49,16 +51,15 @@ class Library:
                 "no media path", record=record, field=field, found=name, reason="missing_field"
             )
         path = os.path.normpath(os.path.join(self.root, name))
-        if os.path.isabs(name) or not path.startswith(str(self.root) + os.sep):
-            if not (os.path.isabs(name) and os.path.exists(path)):
-                raise DataError(
-                    "the path leaves the media folder",
-                    record=record,
-                    field=field,
-                    found=name,
-                    expected=f"a path below {self.root}",
-                    reason="path_outside_root",
-                )
+        if not os.path.isabs(name) and not path.startswith(str(self.root) + os.sep):
+            raise DataError(
+                "the path leaves the media folder",
+                record=record,
+                field=field,
+                found=name,
+                expected=f"a path below {self.root}",
+                reason="path_outside_root",
+            )
         if not os.path.exists(path):  # also False for a loop of symbolic links
             raise DataError(
                 "the media file does not exist",

@@ -1,10 +1,11 @@
 """Several sources as one endless, repeatable sequence of items.
 
-Item g belongs to epoch g // len. Every source has its own stream of shuffled passes, of which an epoch takes the next
-share, so each sample is seen exactly as often as the mixture says, also when shares are fractions. Within an epoch the
-items of each (source, group) are spread evenly: every batch holds about the same mix of grounded and plain samples, and
-no step waits for one full of masks. The order depends on (seed, epoch) only, not on workers, ranks or where a run was
-resumed. Samplers hand out the numbers g (`train`), so worker processes need not be told the epoch.
+Item g belongs to epoch g // len. Every source has its own stream of shuffled passes, of which an
+epoch takes the next share, so each sample is seen exactly as often as the mixture says, also when
+shares are fractions. Within an epoch the items of each (source, group) are spread evenly: every
+batch holds about the same mix of grounded and plain samples, and no step waits for one full of
+masks. The order depends on (seed, epoch) only, not on workers, ranks or where a run was resumed.
+Samplers hand out the numbers g (`train`), so worker processes need not be told the epoch.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class MixtureDataset(Dataset):
     Args:
         sources: opened sources.
         seed: decides every order and every pointing.
-        samples: items of an epoch, shared by the sources' weights; None gives every source its length times `repeat`.
+        samples: items of an epoch, shared by the sources' weights; None gives every source its
+            length times `repeat`.
     """
 
     def __init__(self, sources: Sequence[Source], seed: int = 0, samples: Optional[int] = None):
@@ -65,7 +67,7 @@ class MixtureDataset(Dataset):
         return self._order(epoch)
 
     def is_grounded(self, number: int) -> bool:
-        """Whether item `number` has mask targets (as far as the source tells without reading the sample)."""
+        """Whether item `number` has mask targets, as far as its source knows."""
         epoch, position = divmod(int(number), self._length)
         source, index = self.order(epoch)[position]
         return bool(self._groups[source][index])

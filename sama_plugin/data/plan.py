@@ -1,7 +1,8 @@
 """Which frames of a sample are read: the frame policy applied to one medium and its annotation.
 
-Two things the policy cannot know: a clip annotated on every n-th frame is planned on those frames, and masks are asked
-for on frames where they are known. Used by `decode.py`, the collator and `peek.py`.
+Two things the policy cannot know: a clip annotated on every n-th frame is planned on those frames,
+and masks are asked for on frames where they are known. Used by `decode.py`, the collator and
+`peek.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from sama_plugin.media.frames import FramePlan, FramePolicy, plan_frames
 def plan_sample(
     sample: Sample, policy: FramePolicy, total: int, fps: Optional[float] = None
 ) -> FramePlan:
-    """The frame plan of a sample whose medium has `total` frames (images: their number, text: 0)."""
+    """The frame plan of a sample whose medium has `total` frames (or images; text: 0)."""
     kind = sample.media.kind
     if kind == "none":
         return FramePlan(total=0, aggregator=(), llm=(), prompted=())

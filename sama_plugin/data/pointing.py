@@ -1,7 +1,9 @@
-"""How a training sample points at its regions: on how many frames, and with a mask, a box, points or a scribble.
+"""How a training sample points at its regions: on how many frames, and with a mask, a box, points
+or a scribble.
 
-Datasets give an object's mask on every annotated frame; a user points on one or two, and often with a box or a click.
-The choice is drawn from a generator that the mixture seeds with (seed, epoch, item), so it can be repeated anywhere.
+Datasets give an object's mask on every annotated frame; a user points on one or two, and often with
+a box or a click. The choice is drawn from a generator that the mixture seeds with (seed, epoch,
+item), so it can be repeated anywhere.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ KINDS = ("mask", "box", "points", "scribble")
 
 @dataclass(frozen=True)
 class PointingPolicy:
-    """Frames a region keeps (0: all it has), how they are chosen, and the kinds of prompt, equally likely.
+    """Frames a region keeps (0: all it has), how they are chosen, and the kinds of prompt, equally
+    likely.
 
     Only mask prompts are turned into another kind; "mask" alone leaves every prompt as it is.
     """
@@ -52,7 +55,7 @@ def point(sample: Sample, policy: PointingPolicy, rng: np.random.Generator) -> S
 
 
 def as_kind(prompt: RegionPrompt, kind: str, rng: np.random.Generator) -> RegionPrompt:
-    """A mask prompt as another kind: its box, one to three points inside it, or a line through it."""
+    """A mask prompt as another kind: its box, one to three points in it, or a line through it."""
     if prompt.mask is None or kind == "mask":
         return prompt
     from sama_plugin.media import masks

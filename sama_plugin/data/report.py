@@ -1,7 +1,8 @@
 """What to do with a bad record: stop, or set it aside and say so. Never replace it by another.
 
-Parsers call `drop` for what is lost (a record, or one turn of it) and `note` for what is kept but odd. Training uses
-`Quarantine` with a budget, `sama data check` a `Quarantine` without one, tests and converters `Strict`.
+Parsers call `drop` for what is lost (a record, or one turn of it) and `note` for what is kept but
+odd. Training uses `Quarantine` with a budget, `sama data check` a `Quarantine` without one, tests
+and converters `Strict`.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Quarantine:
         if self.budget is not None and len(self.dropped) > self.budget:
             first = self.dropped[0]
             raise DataError(
-                f"more than {self.budget} bad records or turns ({self.summary()}); the first: {first}",
+                f"more than {self.budget} bad records or turns ({self.summary()}), first: {first}",
                 file=first.file,
                 reason="budget",
             ) from first

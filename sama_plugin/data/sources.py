@@ -1,7 +1,8 @@
 """A dataset in a configuration, and the dataset itself as a sequence of Samples.
 
-Our own format is read line by line when it is indexed; other formats are parsed once, when the source is opened (masks
-stay RLE). What is bad is set aside and counted, and more than `budget` of it stops the run.
+Our own format is read line by line when it is indexed; other formats are parsed once, when the
+source is opened (masks stay RLE). What is bad is set aside and counted, and more than `budget` of
+it stops the run.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from sama_plugin.media.frames import FramePolicy
 class SourceConfig:
     """One dataset of a mixture.
 
-    An epoch sees every sample `repeat` times; with `samples` in the mixture it sees shares by `weight` instead.
+    An epoch sees every sample `repeat` times; with `samples` in the mixture it sees shares by
+    `weight` instead.
     """
 
     format: str  # a name in the formats registry
@@ -44,8 +46,8 @@ class SourceConfig:
     def __post_init__(self) -> None:
         if self.repeat < 0 or self.weight < 0 or self.limit < 0:
             raise ConfigError(
-                f"source {self.path}: repeat {self.repeat}, weight {self.weight} and limit {self.limit} "
-                "must not be negative"
+                f"source {self.path}: repeat {self.repeat}, weight {self.weight} and limit "
+                f"{self.limit} must not be negative"
             )
         self.name = self.name or Path(self.path).stem
 
@@ -93,7 +95,8 @@ def open_source(config: SourceConfig) -> Source:
     """Read a dataset.
 
     Raises:
-        ConfigError: unknown format. DataError: unreadable file, no usable sample, or more than `budget` bad records.
+        ConfigError: unknown format. DataError: unreadable file, no usable sample, or more than
+            `budget` bad records.
     """
     module = FORMATS.get(config.format)
     root = config.root or Path(config.path).parent

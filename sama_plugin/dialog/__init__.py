@@ -1,1 +1,1 @@
-"""Words: the canonical Sample, special tokens, chat templates, where slots are, and reading answers back."""
+"""Words: the canonical Sample, tokens, chat templates, where slots are, reading answers."""

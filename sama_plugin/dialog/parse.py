@@ -1,8 +1,9 @@
 """Reading an assistant's text back: plain words, phrases, and which [SEG] belongs to which phrase.
 
-Models forget to close marks, repeat [SEG], or were trained on older spellings, so nothing here raises: every [SEG]
-yields exactly one `Phrase`, in order, and whatever is unbalanced is read as a person would. Used on training answers
-(by the dataset parsers) and on generated ones (by sessions and benchmarks).
+Models forget to close marks, repeat [SEG], or were trained on older spellings, so nothing here
+raises: every [SEG] yields exactly one `Phrase`, in order, and whatever is unbalanced is read as a
+person would. Used on training answers (by the dataset parsers) and on generated ones (by sessions
+and benchmarks).
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ _MARKS = re.compile("(" + "|".join(map(re.escape, (PHRASE_OPEN, PHRASE_CLOSE, SE
 class Phrase:
     """A phrase and its mask. `start` and `end` are character positions in `Answer.plain`.
 
-    `seg_index` counts the [SEG]s of the answer from 0; None marks a phrase without a mask. A [SEG] that follows no
-    phrase has `text` "" and `start == end`; several [SEG]s after one phrase give several entries with the same span.
+    `seg_index` counts the [SEG]s of the answer from 0; None marks a phrase without a mask. A [SEG]
+    that follows no phrase has `text` "" and `start == end`; several [SEG]s after one phrase give
+    several entries with the same span.
     """
 
     text: str
@@ -58,7 +60,7 @@ class Answer:
 
 
 def canonical(text: str) -> str:
-    """An answer in the canonical spelling: `<g_s> <g_e> <seg>` and object tags after a phrase become marks and [SEG]."""
+    """An answer in the canonical spelling; object tags after a phrase become one [SEG]."""
     text = text.replace(LEGACY_PHRASE_OPEN, PHRASE_OPEN).replace(LEGACY_PHRASE_CLOSE, PHRASE_CLOSE)
     text = text.replace(LEGACY_SEG, SEG)
     return _OBJECTS_AFTER_PHRASE.sub(rf"\1 {SEG}", text)
@@ -94,14 +96,14 @@ def parse_answer(text: str) -> Answer:
 
 
 def _append(plain: str, words: str) -> str:
-    """Join words that follow a mark: one space where marks stood between spaces, none before punctuation."""
+    """Join words that follow a mark: one space between words, none before punctuation."""
     if words.lstrip()[:1] in (*".,;:!?)",):
         return plain.rstrip() + words.lstrip()
     return plain + (words.lstrip() if not plain or plain[-1].isspace() else words)
 
 
 def _strip(plain: str, start: int) -> tuple[int, int]:
-    """Span of `plain[start:]` without the spaces around it; an empty one sits at the end of the words so far."""
+    """Span of `plain[start:]` without spaces around it; an empty one ends the words so far."""
     body = plain[start:].strip()
     end = len(plain.rstrip())
     return end - len(body), end

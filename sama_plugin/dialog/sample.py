@@ -1,9 +1,10 @@
 """The canonical Sample: one schema for every dataset, every benchmark and live chat.
 
-A sample is a medium and turns. A turn's user text holds one `<region>` mark for each region the user points at; its
-assistant text grounds `targets` with `<p> phrase </p> [SEG]`, one [SEG] a target. Without targets every mark in the
-assistant text is ordinary text. Absent masks are absent, not zero: a target whose masks are unknown has no track.
-Made by `data/formats`, stored as JSON lines, read by the frame planner, `data/encode.py` and `data/collate.py`.
+A sample is a medium and turns. A turn's user text holds one `<region>` mark for each region the
+user points at; its assistant text grounds `targets` with `<p> phrase </p> [SEG]`, one [SEG] a
+target. Without targets every mark in the assistant text is ordinary text. Absent masks are absent,
+not zero: a target whose masks are unknown has no track. Made by `data/formats`, stored as JSON
+lines, read by the frame planner, `data/encode.py` and `data/collate.py`.
 """
 
 from __future__ import annotations
@@ -20,18 +21,19 @@ from sama_plugin.media.tracks import MaskTrack
 MEDIA_KINDS = ("video", "image", "images", "none")
 
 IMAGE_MARK = "<image>"
-"""Stands for one image in the user text of an "images" sample, in the order of `Media.source`; text elsewhere."""
+"""Stands for one image in the user text of an "images" sample; ordinary text elsewhere."""
 
 
 @dataclass(frozen=True)
 class Media:
     """What the sample is about.
 
-    kind "video" or "image": `source` is a path that `open_video` reads. "images": several pictures of plain chat,
-    `source` their paths, with one `<image>` mark each in the user text. "none": text only, no source.
+    kind "video" or "image": `source` is a path that `open_video` reads. "images": several pictures
+    of plain chat, `source` their paths, with one `<image>` mark each in the user text. "none": text
+    only, no source.
 
-    Frame numbers in a sample always count the frames of the source. `frame_stride` n says that only every n-th of
-    them is annotated (SA-V: 4), so that plans are laid on those.
+    Frame numbers in a sample always count the frames of the source. `frame_stride` n says that only
+    every n-th of them is annotated (SA-V: 4), so that plans are laid on those.
     """
 
     kind: str
@@ -50,7 +52,8 @@ class Media:
 class Region:
     """One thing the user points at, on one or several frames; `name` is what a session calls it.
 
-    Without prompts it is a thing that is nowhere to be seen; the model reads one learned "absent" vector for it.
+    Without prompts it is a thing that is nowhere to be seen; the model reads one learned "absent"
+    vector for it.
     """
 
     prompts: tuple[RegionPrompt, ...]
@@ -64,7 +67,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Target:
-    """One [SEG] of an answer: its phrase, and its masks where they are known (None: not annotated)."""
+    """One [SEG] of an answer: its phrase, and its masks (None where they are not annotated)."""
 
     phrase: str
     track: Optional[MaskTrack] = None
@@ -84,7 +87,8 @@ class Turn:
 class Sample:
     """One conversation about one medium.
 
-    `source` names the file it came from, `tags` what benchmarks group by (question type, kind of expression).
+    `source` names the file it came from, `tags` what benchmarks group by (question type, kind of
+    expression).
     """
 
     id: str

@@ -1,9 +1,10 @@
 """Segments to token ids, labels and slots: where each kind of token sits, counted exactly.
 
-A prompt is a list of `Segment`s. Text is encoded run by run (neighbouring runs of one voice together, as the host's own
-processor would see them), everything else is a known number of one known token. Slots are therefore known before any
-pixel is decoded, and `check_slots` compares them with what was planned; hosts that silently truncate never get the
-chance. Used by `data/encode.py`, `infer/session.py` and `data/peek.py`.
+A prompt is a list of `Segment`s. Text is encoded run by run (neighbouring runs of one voice
+together, as the host's own processor would see them), everything else is a known number of one
+known token. Slots are therefore known before any pixel is decoded, and `check_slots` compares them
+with what was planned; hosts that silently truncate never get the chance. Used by `data/encode.py`,
+`infer/session.py` and `data/peek.py`.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ SLOT_KINDS = ("image", "region", "context", "seg")
 class Segment:
     """A run of one kind.
 
-    kind: "text" (people's words, specials split), "special" (template or mark text, specials are tokens), or a slot
-    kind: "image", "region", "context", "seg" (`count` times the token `text`). `supervised` puts a loss on the run.
+    kind: "text" (people's words, specials split), "special" (template or mark text, specials are
+    tokens), or a slot
+    kind: "image", "region", "context", "seg" (`count` times the token `text`). `supervised` puts a
+    loss on the run.
     """
 
     kind: str
@@ -56,7 +59,7 @@ class Span:
 
 @dataclass
 class Layout:
-    """A token sequence: ids, labels (IGNORE where unsupervised), spans in order, and the positions of every slot."""
+    """A token sequence: ids, labels (IGNORE: no loss), spans in order, positions of slots."""
 
     ids: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
@@ -117,7 +120,7 @@ def grounded(answer: str) -> tuple[Segment, ...]:
 
 
 def literal(encoder: TextEncoder, text: str, image_token: str) -> tuple[Segment, ...]:
-    """Trusted text with its special tokens; runs of the host's image placeholder become image slots."""
+    """Trusted text with its special tokens; the host's image placeholders become slots."""
     segments: list[Segment] = []
     for piece, is_token in encoder.cut(text):
         if piece == image_token:
@@ -154,8 +157,9 @@ def check_slots(layout: Layout, expected: Mapping[str, int], sample_id: str) -> 
         found, planned = len(layout.slots[kind]), expected.get(kind, 0)
         if found != planned:
             raise SlotError(
-                f"sample {sample_id!r}: {found} {kind} slots in the token sequence, {planned} planned; "
-                "the text holds a placeholder it should not, or the frame plan belongs to another sample"
+                f"sample {sample_id!r}: {found} {kind} slots in the token sequence, {planned} "
+                "planned; the text holds a placeholder it should not, or the frame plan belongs "
+                "to another sample"
             )
 
 

@@ -1,9 +1,10 @@
 """A host's chat template as five literal strings, found by probing.
 
-Conversations grow turn by turn (sessions keep token ids and never re-tokenise), while chat templates only render whole
-conversations. So the template is rendered once with sentinels in place of the words, and the strings around them are
-kept. Every assistant turn opens as the generation prompt does: what training sees is what generation continues.
-Used by `data/encode.py` and `infer/session.py` through `spans`.
+Conversations grow turn by turn (sessions keep token ids and never re-tokenise), while chat
+templates only render whole conversations. So the template is rendered once with sentinels in place
+of the words, and the strings around them are kept. Every assistant turn opens as the generation
+prompt does: what training sees is what generation continues. Used by `data/encode.py` and
+`infer/session.py` through `spans`.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ _SYSTEM, _FIRST, _ANSWER, _SECOND = "sYs5eNt1nel", "uSr5eNt1nel", "aNs5eNt1nel",
 class ChatTemplate:
     """Literal text around the words of a conversation; special tokens in it are tokens.
 
-    A conversation is `opening(system)` + turns; a turn is question + `assistant_open` + answer + `end` +
-    `assistant_close`, with `user_open` between an answer and the next question.
+    A conversation is `opening(system)` + turns; a turn is question + `assistant_open` + answer +
+    `end` + `assistant_close`, with `user_open` between an answer and the next question.
     """
 
     start: str
-    """Before the first question when there is no system message (default system text and first user header)."""
+    """Before the first question without system message: default system text, user header."""
     system_open: Optional[str]
     system_close: Optional[str]
-    """Around a system message; `system_close` runs up to the first question. None: the template takes no system text."""
+    """Around a system message, up to the first question. None: there is no place for one."""
     user_open: str
     assistant_open: str
     """From the end of a question to the start of the answer: the generation prompt."""
@@ -39,12 +40,13 @@ class ChatTemplate:
     """What follows `end` before the next turn (often a newline); not supervised."""
 
     def opening(self, system: Optional[str]) -> tuple[tuple[str, bool], ...]:
-        """Pieces before the first question as (text, literal): `literal` False marks the user's own words."""
+        """Pieces before the first question as (text, literal); not literal: a user's words."""
         if system is None:
             return ((self.start, True),)
         if self.system_open is None or self.system_close is None:
             raise HostError(
-                "the host's chat template has no place for a system message; leave it out, or put it in the question"
+                "the host's chat template has no place for a system message; leave it out, or put "
+                "it in the question"
             )
         return ((self.system_open, True), (system, False), (self.system_close, True))
 
@@ -111,7 +113,7 @@ def _system(tokenizer: Any) -> tuple[Optional[str], Optional[str]]:
 
 
 def _render(tokenizer: Any, messages: list[tuple[str, str]], generate: bool = False) -> str:
-    """Rendered text; content as a string, or as a list of parts where the template iterates over parts."""
+    """Rendered text; messages as strings, or as parts where the template wants parts."""
     wanted = [words for _, words in messages]
     rendered = ""
     for as_parts in (False, True):
@@ -125,7 +127,8 @@ def _render(tokenizer: Any, messages: list[tuple[str, str]], generate: bool = Fa
         if all(rendered.count(words) == 1 for words in wanted):
             return rendered
     raise HostError(
-        f"the host's chat template does not repeat each message once; it rendered {rendered!r} for {messages!r}"
+        "the host's chat template does not repeat each message once; it rendered "
+        f"{rendered!r} for {messages!r}"
     )
 
 
@@ -135,7 +138,7 @@ def _around(text: str, sentinel: str) -> tuple[str, str]:
 
 
 def _split_end(tokenizer: Any, after_answer: str) -> tuple[str, str]:
-    """The first special token after an answer ends it; text before that token would be generated, so it joins it."""
+    """What ends an answer, up to the first special token, and what follows it."""
     specials = sorted(
         {entry.content for entry in tokenizer.added_tokens_decoder.values()}, key=len, reverse=True
     )

@@ -1,8 +1,10 @@
-"""The plugin's tokens: their strings, their ids in a tokenizer, and the spellings that older data uses for them.
+"""The plugin's tokens: their strings, their ids in a tokenizer, and the spellings that older data
+uses for them.
 
-Strings are what a checkpoint stores; ids differ from host to host. `<p> phrase </p> [SEG]` is the field's spelling of a
-grounded phrase (SAMA, Sa2VA, GLaMM); region and context slots are ours, so that the host's image placeholder keeps one
-meaning. Used by everything that builds or reads token sequences.
+Strings are what a checkpoint stores; ids differ from host to host. `<p> phrase </p> [SEG]` is the
+field's spelling of a grounded phrase (SAMA, Sa2VA, GLaMM); region and context slots are ours, so
+that the host's image placeholder keeps one meaning. Used by everything that builds or reads token
+sequences.
 """
 
 from __future__ import annotations
@@ -78,7 +80,7 @@ def add_tokens(tokenizer: Any) -> TokenIds:
 
 
 def token_ids(tokenizer: Any) -> TokenIds:
-    """Ids of the plugin's tokens in a tokenizer that has them; ConfigError names the missing ones."""
+    """Ids of the plugin's tokens in a tokenizer; ConfigError names the missing ones."""
     ids = [_single_id(tokenizer, token) for token in NEW_TOKENS]
     missing = [token for token, found in zip(NEW_TOKENS, ids) if found is None]
     if missing:
@@ -90,7 +92,8 @@ def token_ids(tokenizer: Any) -> TokenIds:
 
 
 def check_user_text(text: str) -> None:
-    """Refuse placeholders typed by a user; every other string, `<p>` and `[SEG]` included, is ordinary text.
+    """Refuse placeholders typed by a user; every other string, `<p>` and `[SEG]` included, is
+    ordinary text.
 
     Raises:
         RegionError: `text` holds a region mark or a region or context slot.
@@ -99,8 +102,8 @@ def check_user_text(text: str) -> None:
         position = text.find(placeholder)
         if position >= 0:
             raise RegionError(
-                f"the text holds the placeholder {placeholder!r} at character {position}; a region is mentioned by "
-                "its name, as in 'what does @dog do?' after session.region('dog', ...)"
+                f"the text holds the placeholder {placeholder!r} at character {position}; a region "
+                "is mentioned by its name: 'what does @dog do?' after session.region('dog', ...)"
             )
 
 

@@ -1,8 +1,9 @@
 """Text to token ids, in two voices: what people wrote, and what templates wrote.
 
-Words stay the user's: in `plain` text every special string is split into ordinary pieces, so a typed `<p>`, `[SEG]` or
-`<|im_end|>` cannot act as a token. `literal` text comes from a chat template or from us, and its special strings are
-tokens. Used by `spans`; nothing else calls a tokenizer on prompt text.
+Words stay the user's: in `plain` text every special string is split into ordinary pieces, so a
+typed `<p>`, `[SEG]` or `<|im_end|>` cannot act as a token. `literal` text comes from a chat
+template or from us, and its special strings are tokens. Used by `spans`; nothing else calls a
+tokenizer on prompt text.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class TextEncoder:
         return ids
 
     def cut(self, text: str) -> Iterator[tuple[str, bool]]:
-        """Pieces of trusted text with a flag: True for an added token, False for prose between two of them."""
+        """Pieces of trusted text, each with True for an added token, False for prose."""
         return _cut(self._special, text)
 
     def _without_tokens(self, text: str) -> list[int]:
@@ -59,7 +60,7 @@ class TextEncoder:
         split = {self.ids[token] for token in self._split}
         if not split.intersection(ids):
             return ids
-        ids = []  # a token that its own tokenizer refuses to split: cut it after its first character
+        ids = []  # this tokenizer does not split: cut each special string after its first character
         for piece, is_token in _cut(self._forbidden, text):
             parts = (piece[:1], piece[1:]) if is_token else (piece,)
             for part in parts:

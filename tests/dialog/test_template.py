@@ -1,5 +1,5 @@
 import pytest
-from tiny_tokenizer import CHATML, tiny_tokenizer
+from tests.tiny_tokenizer import CHATML, tiny_tokenizer
 
 from sama_plugin.dialog import template as module
 from sama_plugin.dialog.template import ChatTemplate

@@ -1,5 +1,5 @@
 import pytest
-from tiny_tokenizer import tiny_tokenizer
+from tests.tiny_tokenizer import tiny_tokenizer
 
 from sama_plugin.dialog.tokens import (
     NEW_TOKENS,

@@ -1,7 +1,8 @@
-"""One file a dataset: `read(path, root, ...)` yields canonical Samples, `write` makes files of the same layout.
+"""One file a dataset: `read(path, root, ...)` yields canonical Samples, `write` makes files of the
+same layout.
 
-Parsers are pure: no torch, no tokenizer, no decoding. What is bad goes to a `Report`. A new dataset is one file here
-and one line in the table, or an entry point in the group `sama_plugin.formats`.
+Parsers are pure: no torch, no tokenizer, no decoding. What is bad goes to a `Report`. A new dataset
+is one file here and one line in the table, or an entry point in the group `sama_plugin.formats`.
 """
 
 from __future__ import annotations
@@ -39,4 +40,4 @@ class Format(Protocol):
         probe: bool = True,
         **options: Any,
     ) -> Iterator[Sample]:
-        """Samples of an annotation file; media paths start from `root`. Without a report, the first bad record raises."""
+        """Samples of an annotation file; without a report, the first bad record raises."""

@@ -1,7 +1,7 @@
 """Referring expressions as turns: how the field asks for a mask, and how a model answers.
 
-Shared by every expression dataset and by the grounding benchmarks. The wording varies with the expression, not with a
-random state, so the same file gives the same samples everywhere.
+Shared by every expression dataset and by the grounding benchmarks. The wording varies with the
+expression, not with a random state, so the same file gives the same samples everywhere.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Reading annotation files: JSON, JSON lines and pickles, with errors that name the file and the place.
+"""Reading annotation files: JSON, JSON lines and pickles, with errors that name the file and the
+place.
 
-Pickles of the original releases hold only built-in containers; the reader refuses to import anything, so a pickle that
-carries code is an error and not an execution.
+Pickles of the original releases hold only built-in containers; the reader refuses to import
+anything, so a pickle that carries code is an error and not an execution.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def open_binary(path: PathLike) -> Any:
 
 
 def load_pickle(path: PathLike) -> Any:
-    """A pickle of built-in containers, strings and numbers; anything that needs an import is refused."""
+    """A pickle of built-in containers; one that needs an import is refused."""
     with _open(path, "rb") as file:
         try:
             return _PlainUnpickler(file).load()

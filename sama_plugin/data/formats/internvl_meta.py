@@ -1,8 +1,10 @@
-"""InternVL's conversation JSONL and the meta JSON that lists such files with their roots and repeats.
+"""InternVL's conversation JSONL and the meta JSON that lists such files with their roots and
+repeats.
 
-A record has `image` (a path or a list of paths), `video` or neither, and `conversations` with an optional system
-message. Records may carry our own optional keys `regions` and `targets`, one list a turn in the shape of
-`Sample.to_json`; a host that does not know them reads the same file as plain chat. Used for plain chat in mixtures.
+A record has `image` (a path or a list of paths), `video` or neither, and `conversations` with an
+optional system message. Records may carry our own optional keys `regions` and `targets`, one list a
+turn in the shape of `Sample.to_json`; a host that does not know them reads the same file as plain
+chat. Used for plain chat in mixtures.
 """
 
 from __future__ import annotations
@@ -140,7 +142,7 @@ def parse(
 
 
 def write(samples: Iterable[Sample], path: PathLike, root: PathLike) -> int:
-    """Write samples as JSONL with media paths from `root`; returns their number. `write_meta` lists such files."""
+    """Write samples as JSONL; returns their number. `write_meta` lists such files."""
     return files.write_lines(path, (_record(sample, root) for sample in samples))
 
 

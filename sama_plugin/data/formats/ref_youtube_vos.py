@@ -1,9 +1,11 @@
-"""Ref-YouTube-VOS: expressions about objects of a video, masks in a counter-keyed dictionary or in palette PNGs.
+"""Ref-YouTube-VOS: expressions about objects of a video, masks in a counter-keyed dictionary or in
+palette PNGs.
 
-`meta_expressions.json` lists the annotated frames of every video and its expressions. Masks are found either in
-`mask_dict.json|pkl` beside it, keyed by a running counter (videos in file order, expression ids sorted as text, so "10"
-before "2"), or in `Annotations/<video>/<frame>.png`, where the pixel value is `obj_id`. The valid split has neither:
-its expressions become open questions. Frames between the annotated ones have unknown masks.
+`meta_expressions.json` lists the annotated frames of every video and its expressions. Masks are
+found either in `mask_dict.json|pkl` beside it, keyed by a running counter (videos in file order,
+expression ids sorted as text, so "10" before "2"), or in `Annotations/<video>/<frame>.png`, where
+the pixel value is `obj_id`. The valid split has neither: its expressions become open questions.
+Frames between the annotated ones have unknown masks.
 """
 
 from __future__ import annotations
@@ -74,10 +76,11 @@ def read(
 
 
 def write(samples: Iterable[Sample], path: PathLike, root: PathLike) -> int:
-    """Write grounding samples (one target a turn, no regions): `meta_expressions.json` and `mask_dict.json`.
+    """Write grounding samples (one target a turn, no regions): `meta_expressions.json` and
+    `mask_dict.json`.
 
-    Samples of one video are joined; media must be frame folders or arrays directly below `root`. Returns the number of
-    expressions.
+    Samples of one video are joined; media must be frame folders or arrays directly below `root`.
+    Returns the number of expressions.
     """
     videos: dict[str, dict[str, Any]] = {}
     tracks: dict[str, list[MaskTrack]] = {}
@@ -188,14 +191,11 @@ def _dictionary(folder: Path) -> Optional[Mapping[str, Any]]:
 
 
 def _find(library: Library, path: str) -> str:
-    for suffix in ("", ".npy", ".mp4"):
-        try:
+    """The frame folder, or an array or video of the same name."""
+    for suffix in (".npy", ".mp4"):
+        if os.path.isfile(library.root / (path + suffix)):
             return library.find(path + suffix)
-        except DataError as error:
-            if error.reason != "missing_media":
-                raise
-            first = error if suffix == "" else first
-    raise first
+    return library.find(path)
 
 
 def _stride(frames: Sequence[int]) -> int:

@@ -1,7 +1,9 @@
-"""Our own format: one canonical Sample a line (`Sample.to_json`), media paths relative to the media folder.
+"""Our own format: one canonical Sample a line (`Sample.to_json`), media paths relative to the media
+folder.
 
-The only format with every feature: prompts of all kinds, several regions and targets a turn, unknown masks, frame
-strides. Lines are parsed when they are asked for, so a file may be larger than memory (`LazyLines`).
+The only format with every feature: prompts of all kinds, several regions and targets a turn,
+unknown masks, frame strides. Lines are parsed when they are asked for, so a file may be larger than
+memory (`LazyLines`).
 """
 
 from __future__ import annotations

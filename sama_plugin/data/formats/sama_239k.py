@@ -1,9 +1,11 @@
-"""SAMA-239K: grounded conversations and object descriptions over five video datasets (SAMA section 4.1).
+"""SAMA-239K: grounded conversations and object descriptions over five video datasets (SAMA section
+4.1).
 
-A record is a video with a conversation and descriptions. The conversation is cut into chunks of `turns_per_sample`
-turns, descriptions are grouped by `descriptions_per_sample`; each becomes one Sample. Bad turns are dropped one by one.
-Against the public loader: older [SEG] spellings are rewritten before they are counted, empty ground-truth groups are
-skipped and not replaced by the previous mask, and chunks without [SEG] are kept unless `keep_plain` is off.
+A record is a video with a conversation and descriptions. The conversation is cut into chunks of
+`turns_per_sample` turns, descriptions are grouped by `descriptions_per_sample`; each becomes one
+Sample. Bad turns are dropped one by one. Against the public loader: older [SEG] spellings are
+rewritten before they are counted, empty ground-truth groups are skipped and not replaced by the
+previous mask, and chunks without [SEG] are kept unless `keep_plain` is off.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import re
 import zlib
 from pathlib import Path
-from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence, Union
+from typing import Any, Iterator, Mapping, Optional, Sequence, Union
 
 from sama_plugin.data.formats import files
 from sama_plugin.data.formats.sama_clip import Dictionaries, SamaClip, open_clip
@@ -53,7 +55,8 @@ def read(
     """Samples of a SAMA-239K file; see `data.formats.Format`.
 
     Args:
-        masks: folder of the mask dictionaries (default: beside `path`), one file, or one file a dataset.
+        masks: folder of the mask dictionaries (default: beside `path`), one file, or one file a
+            dataset.
         keep_plain: keep chunks without any [SEG].
     """
     report, library = report or Strict(), Library(root, probe)
@@ -97,7 +100,7 @@ def _chunks(
 def turn_groups(
     record: Mapping[str, Any], local: RecordReport, size: int
 ) -> Iterator[list[tuple[int, Mapping[str, Any], Mapping[str, Any]]]]:
-    """The conversation as numbered (question, answer) pairs, `size` at a time; an odd tail is noted and left out."""
+    """The conversation as numbered (question, answer) pairs, `size` at a time; no odd tail."""
     messages = record["conversation"]
     for field in ("obj_masks", "groundtruth"):
         if record.get(field) is None:

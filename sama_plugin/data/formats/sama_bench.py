@@ -1,8 +1,10 @@
-"""SAMA-Bench: grounded questions (SAMA-Bench-G) and region descriptions (SAMA-Bench-C), one single-turn Sample each.
+"""SAMA-Bench: grounded questions (SAMA-Bench-G) and region descriptions (SAMA-Bench-C), one
+single-turn Sample each.
 
-The record layout is that of SAMA-239K plus `question_id` and `description_id`; dictionaries may be wrapped, mask lists
-shorter than the clip (missing frames are empty) and of another size (nearest resize), as in the public protocol.
-Sample ids are the benchmark's own ids. Used by `eval` and `sama data`.
+The record layout is that of SAMA-239K plus `question_id` and `description_id`; dictionaries may be
+wrapped, mask lists shorter than the clip (missing frames are empty) and of another size (nearest
+resize), as in the public protocol. Sample ids are the benchmark's own ids. Used by `eval` and `sama
+data`.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ def read(
     """Samples of one SAMA-Bench shard; see `data.formats.Format`.
 
     Args:
-        masks: folder of the mask dictionaries (default: beside `path`), one file, or one file a dataset.
+        masks: folder of the mask dictionaries (default: beside `path`), one file, or one file a
+            dataset.
         tasks: "questions", "descriptions" or both.
     """
     report, library = report or Strict(), Library(root, probe)

@@ -1,8 +1,10 @@
-"""The clip behind a SAMA-239K or SAMA-Bench record: its frames, and its objects from a mask dictionary.
+"""The clip behind a SAMA-239K or SAMA-Bench record: its frames, and its objects from a mask
+dictionary.
 
-Both files share the layout (SAMA section 4): `frames` lists the annotated frames of a folder (an mp4 has none and is
-annotated every 4th frame), a mask dictionary chosen by the video's path maps annotation ids to one entry a frame.
-Frame numbers are translated here, once, from positions in that list to positions in the source.
+Both files share the layout (SAMA section 4): `frames` lists the annotated frames of a folder (an
+mp4 has none and is annotated every 4th frame), a mask dictionary chosen by the video's path maps
+annotation ids to one entry a frame. Frame numbers are translated here, once, from positions in that
+list to positions in the source.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from sama_plugin.media.prompts import RegionPrompt
 from sama_plugin.media.tracks import MaskTrack
 
 VIDEO_STRIDE = 4
-"""An mp4 is annotated every 4th frame (SA-V: 24 frames a second, annotated at 6); arrays and GIFs on every frame."""
+"""An mp4 is annotated every 4th frame (SA-V), anything else on every frame."""
 
 _DATASETS = ("mevis", "lvvis", "ref_youtube_vos", "VidSTG", "sav")
 _FILES = {"ref_youtube_vos": "ref_youtube"}
@@ -145,8 +147,8 @@ class Dictionaries:
     """The mask dictionaries of a dataset folder, each loaded when first needed and only once.
 
     Args:
-        source: folder that holds the files, one file for everything, or a mapping from dataset ("mevis", "lvvis",
-            "ref_youtube_vos", "VidSTG", "sav") to file.
+        source: folder that holds the files, one file for everything, or a mapping from dataset
+            ("mevis", "lvvis", "ref_youtube_vos", "VidSTG", "sav") to file.
     """
 
     def __init__(self, source: Union[str, Path, Mapping[str, Union[str, Path]]]):

@@ -1,8 +1,8 @@
 """The spellings of a mask in annotation files, as one RLE or None.
 
-A segmentation is a compressed RLE, an RLE with a list of counts, a list of polygons, or null; a mask-dictionary entry
-may also be a list of RLEs whose union is meant. Masks stay RLE: nothing here allocates pixels except for polygons,
-unions and resizing.
+A segmentation is a compressed RLE, an RLE with a list of counts, a list of polygons, or null; a
+mask-dictionary entry may also be a list of RLEs whose union is meant. Masks stay RLE: nothing here
+allocates pixels except for polygons, unions and resizing.
 """
 
 from __future__ import annotations

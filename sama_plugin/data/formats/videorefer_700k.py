@@ -1,9 +1,10 @@
 """VideoRefer-700K, `annotation` flavour: short and detailed captions, QA, image and plain records.
 
-`annotation` lists one mapping a `<region>`, from frame number (0-based in the decoded clip, or position in the sorted
-folder) to a segmentation. Keys are not in order, an entry may be null, `{}` or nested one level too deep, `<video>`
-stands before or behind the question; all that is read as meant (VideoRefer section 3). `<objectN>` tags are ordinary
-words. Used as training data and by the mini world.
+`annotation` lists one mapping a `<region>`, from frame number (0-based in the decoded clip, or
+position in the sorted folder) to a segmentation. Keys are not in order, an entry may be null, `{}`
+or nested one level too deep, `<video>` stands before or behind the question; all that is read as
+meant (VideoRefer section 3). `<objectN>` tags are ordinary words. Used as training data and by the
+mini world.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ def read_objects(
     """A region for every annotated object, its frames in order.
 
     Args:
-        keep: read this frame key only (the benchmark's single-frame mode); a null mask there gives no prompt.
+        keep: read this frame key only (the benchmark's single-frame mode); a null mask there gives
+            no prompt.
     """
     facts = library.facts(media.source) if media.source else None
     size = (facts.height, facts.width) if facts else _stated_size(record)
@@ -106,7 +108,7 @@ def read_objects(
 
 
 def write(samples: Iterable[Sample], path: PathLike, root: PathLike) -> int:
-    """Write samples whose regions are masks; returns their number. Targets are not part of this format."""
+    """Write samples whose regions are masks, without targets; returns their number."""
     records = [_record(sample, root) for sample in samples]
     files.write_json(path, records)
     return len(records)
@@ -168,7 +170,7 @@ def _in_clip(frame: int, facts: Optional[Facts], where: str) -> int:
 
 
 def _segmentation(entry: Any, where: str, report: RecordReport) -> Any:
-    """The segmentation of one frame: unwraps entries nested one level too deep, reads `{}` as null."""
+    """The segmentation of one frame; entries nested too deep are unwrapped, `{}` is null."""
     while isinstance(entry, Mapping) and len(entry) == 1 and "segmentation" not in entry:
         entry = next(iter(entry.values()))
     if isinstance(entry, Mapping) and "segmentation" in entry:

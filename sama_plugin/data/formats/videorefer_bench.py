@@ -1,8 +1,9 @@
-"""VideoRefer-Bench-D (describe the object) and -Q (multiple choice about objects), one single-turn Sample each.
+"""VideoRefer-Bench-D (describe the object) and -Q (multiple choice about objects), one single-turn
+Sample each.
 
-Mode "single" points at every object on the frame `frame_idx`, "multi" on all annotated frames. A null mask at
-`frame_idx` is a region that is nowhere to be seen. -Q samples are tagged with the question type and answered by the
-option's letter. Used by `eval` and by the mini world.
+Mode "single" points at every object on the frame `frame_idx`, "multi" on all annotated frames. A
+null mask at `frame_idx` is a region that is nowhere to be seen. -Q samples are tagged with the
+question type and answered by the option's letter. Used by `eval` and by the mini world.
 """
 
 from __future__ import annotations
@@ -67,9 +68,10 @@ def parse(
     question = choices(record) if multiple_choice else DESCRIBE
     answer = letter(record["Answer"]) if multiple_choice else record["caption"]
     annotation = record["annotation"]
-    if question.count(REGION_MARK) != len(annotation):
+    marks = question.count(REGION_MARK)
+    if marks != len(annotation):
         raise DataError(
-            f"{question.count(REGION_MARK)} {REGION_MARK} in the text for {len(annotation)} objects",
+            f"{marks} {REGION_MARK} in the text for {len(annotation)} objects",
             field="annotation",
             reason="region_count_mismatch",
         )
@@ -97,7 +99,7 @@ def letter(answer: str) -> str:
 
 
 def write(samples: Iterable[Sample], path: PathLike, root: PathLike) -> int:
-    """Write single-turn samples about regions; multiple choice where the question holds options. Returns their number."""
+    """Write single-turn samples about regions; -Q where the question has options."""
     records = [_record(number, sample, root) for number, sample in enumerate(samples)]
     files.write_json(path, records)
     return len(records)
