@@ -63,6 +63,8 @@ def _settings(settings: TrainSettings, known: Mapping[str, Any]) -> dict[str, An
     }
     # Since 5.x a `warmup_steps` below 1 is a share of all steps; before, `warmup_ratio` was.
     values["warmup_ratio" if "warmup_ratio" in known else "warmup_steps"] = settings.warmup
+    if settings.workers and "dataloader_multiprocessing_context" in known:
+        values["dataloader_multiprocessing_context"] = "fork"  # the collator holds the host
     if settings.gradient_checkpointing:
         name = "activation_checkpointing"
         name = name if name in known else "gradient_checkpointing"

@@ -11,9 +11,9 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Iterator, Mapping, Optional
 
+from sama_plugin.data.batch import SamaBatch
 from sama_plugin.errors import PluginError
 from sama_plugin.model.attach import SamaModel
-from sama_plugin.data.batch import SamaBatch
 
 WATCHED = 256
 """Micro-steps after which the canary rests, if the data holds no regions or no [SEG]."""

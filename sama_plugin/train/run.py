@@ -84,7 +84,13 @@ def build_trainer(config: TrainConfig, callbacks: Sequence[Any] = ()) -> Any:
     model = add_lora(sama, config.sama.lora)
     if config.model.adapter is not None:
         load_adapter(sama, config.model.adapter)
-    dataset, collator = training_material(sama, config.data, settings)
+    dataset, collator = training_material(
+        sama,
+        config.data,
+        seed=settings.seed,
+        max_length=settings.max_length,
+        epoch_samples=settings.epoch_samples,
+    )
     return SamaTrainer(
         sama,
         model,

@@ -12,8 +12,8 @@ from typing import Any, Mapping
 
 import torch
 
-from sama_plugin.model.attach import SamaModel
 from sama_plugin.data.batch import SamaBatch, empty_batch
+from sama_plugin.model.attach import SamaModel
 
 
 def uniform_inputs(inputs: Mapping[str, Any], sama: SamaModel, sharded: bool) -> dict[str, Any]:

@@ -1,0 +1,66 @@
+"""Checks of `sama doctor` that need torch: devices, and whether a host can be held and fine-
+tuned."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+from sama_plugin.dialog.tokens import add_tokens
+from sama_plugin.errors import SamaError
+from sama_plugin.hosts.base import find_adapter
+from sama_plugin.model.adapters import matched_layers
+from sama_plugin.model.config import LoraSettings
+from sama_plugin.patching.checks import Check
+from sama_plugin.train.config import HostConfig
+from sama_plugin.train.host import load_host
+
+
+@dataclass(frozen=True)
+class Held:
+    """A host and its adapter: what the LoRA check reads of an attached model."""
+
+    host: Any
+    adapter: Any
+
+
+def device_checks() -> list[Check]:
+    """GPUs, or how many CPU threads there are without one."""
+    import torch
+
+    if not torch.cuda.is_available():
+        threads = f"no GPU; CPU with {torch.get_num_threads()} threads"
+        return [Check("device", "ok", threads)]
+    return [
+        Check(f"device {index}", "ok", _gpu(torch.cuda.get_device_properties(index)))
+        for index in range(torch.cuda.device_count())
+    ]
+
+
+def host_checks(path: str) -> list[Check]:
+    """Which adapter holds the host, its geometry, the new tokens' ids, and how many layers LoRA
+    matches."""
+    try:
+        model, tokenizer = load_host(HostConfig(path=path))
+        adapter = find_adapter(model)
+        layers = matched_layers(Held(model, adapter), LoraSettings())
+    except SamaError as error:
+        return [Check("host", "error", str(error))]
+    height, width = adapter.grid(model)
+    ids = add_tokens(copy.deepcopy(tokenizer)).in_order()
+    table = adapter.input_embeddings(model).weight.shape[0]
+    size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    what = f"{type(model).__name__}, adapter {adapter.name}, {adapter.family(model)}, {size:.1f} M"
+    return [
+        Check("host", "ok", f"{path}: {what} parameters"),
+        Check(
+            "visual grid", "ok", f"{height} x {width} tokens a frame, width {adapter.width(model)}"
+        ),
+        Check("token ids", "ok", f"{ids[0]} to {ids[-1]} beside a table of {table} rows"),
+        Check("LoRA", "ok", f"{len(layers)} layers match {', '.join(LoraSettings().targets)}"),
+    ]
+
+
+def _gpu(properties: Any) -> str:
+    return f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"

@@ -1,0 +1,59 @@
+"""From data sources to what a Trainer eats: one mixture and the collator for the attached host.
+
+Used by `sama train` and by the launcher's bridge.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Optional, Sequence
+
+from sama_plugin.data.collate import Collator
+from sama_plugin.data.encode import Encoder
+from sama_plugin.data.mixture import MixtureDataset
+from sama_plugin.data.sources import SourceConfig, open_source
+from sama_plugin.model.attach import SamaModel
+
+
+def training_material(
+    sama: SamaModel,
+    sources: Sequence[SourceConfig],
+    *,
+    seed: int = 0,
+    max_length: Optional[int] = None,
+    epoch_samples: Optional[int] = None,
+) -> tuple[MixtureDataset, Collator]:
+    """(dataset, collator) of a run.
+
+    Args:
+        seed: decides order and pointing. max_length: tokens of the longest sample.
+        epoch_samples: samples of an epoch, shared by weight; None for every source in full.
+
+    Raises:
+        DataError: a source is unreadable, empty or mostly bad.
+    """
+    opened = [open_source(source) for source in sources]
+    return MixtureDataset(opened, seed=seed, samples=epoch_samples), collator(sama, max_length)
+
+
+def collator(sama: SamaModel, max_length: Optional[int] = None) -> Collator:
+    """The collator for an attached host; worker processes are forked, so it may hold the model."""
+    config, adapter = sama.config, sama.adapter
+    encoder = Encoder(
+        sama.tokenizer,
+        adapter,
+        sama.modules.tokens,
+        region_slots=sama.modules.region.slots,
+        max_length=max_length,
+    )
+    pad_id = sama.tokenizer.pad_token_id
+    return Collator(
+        encoder,
+        functools.partial(adapter.pixels, model=sama.host),
+        sama.segmenter.preprocess if sama.modules.seg_head is not None else None,
+        adapter.grid(sama.host),
+        config.frames,
+        shape_size=config.region.shape_size,
+        label_size=config.seg.label_size,
+        pad_id=pad_id if pad_id is not None else sama.tokenizer.eos_token_id,
+    )
