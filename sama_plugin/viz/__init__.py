@@ -1,0 +1,1 @@
+"""Drawing tracks and prompts on frames, and writing pictures and videos."""
