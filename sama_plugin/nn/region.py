@@ -108,6 +108,7 @@ class ShapeEncoder(nn.Module):
 
     def __init__(self, size: int, hidden: int, width: int):
         super().__init__()
+        self.size = size
         widths = (size * size, hidden, hidden, width)
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:]))
 
