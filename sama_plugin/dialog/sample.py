@@ -14,7 +14,7 @@ from typing import Any, Mapping, Optional, Union
 
 from sama_plugin.dialog.parse import parse_answer
 from sama_plugin.dialog.tokens import CONTEXT_SLOT, REGION_MARK, REGION_SLOT
-from sama_plugin.errors import DataError
+from sama_plugin.errors import DataError, RegionError
 from sama_plugin.media.prompts import RegionPrompt
 from sama_plugin.media.tracks import MaskTrack
 
@@ -232,6 +232,8 @@ class Sample:
             ) from error
         except (TypeError, AttributeError) as error:
             raise DataError(f"a field has the wrong type: {error}", record=name) from error
+        except RegionError as error:
+            raise DataError(str(error), record=name, field="regions") from error
         return sample.validate()
 
 

@@ -1,11 +1,11 @@
 import pytest
-from tests.tiny_tokenizer import tiny_tokenizer
 
 from sama_plugin.dialog import spans
 from sama_plugin.dialog.spans import IGNORE, Segment
 from sama_plugin.dialog.wording import TextEncoder
 from sama_plugin.errors import SlotError
 from sama_plugin.hosts.internvl.prompt import IMAGE_TOKEN, visual_prefix
+from tests.tiny_tokenizer import tiny_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,9 @@
 import pytest
-from tests.tiny_tokenizer import CHATML, tiny_tokenizer
 
 from sama_plugin.dialog import template as module
 from sama_plugin.dialog.template import ChatTemplate
 from sama_plugin.errors import HostError
+from tests.tiny_tokenizer import CHATML, tiny_tokenizer
 
 PARTS = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}{% for c in m['content'] %}"

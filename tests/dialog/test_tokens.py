@@ -1,5 +1,4 @@
 import pytest
-from tests.tiny_tokenizer import tiny_tokenizer
 
 from sama_plugin.dialog.tokens import (
     NEW_TOKENS,
@@ -11,6 +10,7 @@ from sama_plugin.dialog.tokens import (
 )
 from sama_plugin.dialog.wording import TextEncoder, encode_text
 from sama_plugin.errors import ConfigError, RegionError
+from tests.tiny_tokenizer import tiny_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ list to positions in the source.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Mapping, Optional, Sequence, Union
@@ -43,6 +43,7 @@ class SamaClip:
         entries: annotation id to one mask entry an annotated frame.
         known: annotation ids the record may use (`anno_map`).
         lenient: benchmark rules: masks of another size are resized, missing frames are empty.
+        read: masks of the objects asked for so far, one entry an annotated frame.
     """
 
     media: Media
@@ -52,6 +53,7 @@ class SamaClip:
     entries: Mapping[str, Any]
     known: frozenset[str]
     lenient: bool
+    read: dict[str, list[Optional[RLE]]] = field(default_factory=dict)
 
     def track(self, ids: Sequence[Any]) -> MaskTrack:
         """Masks over time of the union of annotation ids."""
@@ -78,6 +80,11 @@ class SamaClip:
         return Region(prompts)
 
     def _masks(self, number: str) -> list[Optional[RLE]]:
+        if number not in self.read:
+            self.read[number] = self._read(number)
+        return self.read[number]
+
+    def _read(self, number: str) -> list[Optional[RLE]]:
         if number not in self.known:
             raise DataError(
                 "the annotation id is not listed in anno_map",
