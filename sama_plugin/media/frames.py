@@ -1,8 +1,7 @@
 """Frame plans: which frames each reader of a clip sees, as data.
 
 Three readers: the aggregator (F frames, many), the language model (K, few) and the segmenter (the
-    frames on which a
-[SEG] is decoded directly, from where masks are propagated). A policy is what one asks for, a plan
+frames on which a [SEG] is decoded directly, from where masks are propagated). A policy is what one asks for, a plan
 what one gets for a clip of a given length; a plan prints, goes to JSON and replays. The default
 spreads all three over the whole clip; SAMA's released rule is kept beside it for its checkpoints
 (SAMA code, section 1.2 of its description).
@@ -25,7 +24,8 @@ class FramePolicy:
     Attributes:
         aggregator: F, frames the aggregator reads; 0 = plain chat.
         llm: K, frames the language model reads: K of the F, or of the clip when F is 0.
-        prompted: frames on which [SEG] masks are decoded without memory.
+        prompted: frames on which [SEG] masks are decoded without memory; among the language
+            model's K frames when there are enough of them.
         how: "uniform" (midpoints of equal parts of the clip), "fps" (`fps` frames a second, thinned
             to the number asked for), "all" (every frame, F ignored), "first" (the first ones).
         fps: rate for how="fps".
@@ -97,6 +97,10 @@ class FramePlan:
     def rows(self) -> tuple[int, ...]:
         """Every frame the vision tower encodes, ascending: the rows of its output."""
         return tuple(sorted({*self.aggregator, *self.llm, *self.extra}))
+
+    def moment(self, frame: int) -> float:
+        """Place of a frame in the clip, from 0 (first) to 1 (last)."""
+        return frame / max(1, self.total - 1)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with every field."""
@@ -204,14 +208,17 @@ def released_dense_inference(count: int, dense: int = 5) -> list[int]:
 
 def _default(length: int, policy: FramePolicy, fps: Optional[float]) -> tuple[list[int], ...]:
     choose = _CHOOSE[policy.how]
-    prompted = midpoints(length, policy.prompted)
-    if policy.how == "first":
-        prompted = _first(length, policy.prompted, policy, fps)
-    if not policy.aggregator:
-        return [], choose(length, policy.llm, policy, fps) if policy.llm else [], prompted
-    aggregator = choose(length, policy.aggregator, policy, fps)
     pick = _first if policy.how == "first" else _uniform
-    llm = [aggregator[i] for i in pick(len(aggregator), policy.llm, policy, fps)]
+    aggregator: list[int] = []
+    if policy.aggregator:
+        aggregator = choose(length, policy.aggregator, policy, fps)
+        llm = [aggregator[i] for i in pick(len(aggregator), policy.llm, policy, fps)]
+    else:
+        llm = choose(length, policy.llm, policy, fps) if policy.llm else []
+    if policy.prompted <= len(llm):  # masks are placed best where the language model has looked
+        prompted = [llm[i] for i in pick(len(llm), policy.prompted, policy, fps)]
+    else:
+        prompted = pick(length, policy.prompted, policy, fps)
     return aggregator, llm, prompted
 
 

@@ -65,7 +65,8 @@ def attach(
     if segmenter is None:
         from sama_plugin.segment.base import build_segmenter
 
-        segmenter = build_segmenter(config.seg.segmenter, config.seg.weights)
+        with _seeded(config.seed):
+            segmenter = build_segmenter(config.seg.segmenter, config.seg.weights)
     tokenizer = tokenizer if share_tokenizer else copy.deepcopy(tokenizer)
     return SamaModel(host, adapter, tokenizer, add_tokens(tokenizer), config, segmenter)
 
