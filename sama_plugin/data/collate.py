@@ -8,6 +8,7 @@ business (`SamaBatch.keep_rows`).
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Callable, Optional, Sequence, Union
 
@@ -68,6 +69,7 @@ class Collator:
         segment_pixels: the same for the segmenter; None when masks are not trained.
         grid: (h, w) of the visual tokens of a frame.
         frames: policy for samples that come without one.
+        context: whether the model has an aggregator; without, every policy's aggregator is 0.
         shape_size: side of the region encoder's shape input.
         label_size: side of mask labels.
         pad_id: token id of padding.
@@ -83,9 +85,10 @@ class Collator:
         shape_size: int = 112,
         label_size: int = 256,
         pad_id: int = 0,
+        context: bool = True,
     ):
         self.encoder, self.pixels, self.segment_pixels = encoder, pixels, segment_pixels
-        self.grid, self.frames = grid, frames
+        self.grid, self.frames, self.context = grid, frames, context
         self.shape_size, self.label_size, self.pad_id = shape_size, label_size, pad_id
 
     def __call__(self, items: Sequence[Given]) -> dict[str, Any]:
@@ -100,7 +103,10 @@ class Collator:
 
     def prepare(self, sample: Sample, frames: Frames = None) -> Prepared:
         """Everything about one sample that does not depend on its neighbours in the batch."""
-        clip = read_clip(sample, frames or self.frames, masks=self.segment_pixels is not None)
+        frames = frames or self.frames
+        if isinstance(frames, FramePolicy) and not self.context:
+            frames = dataclasses.replace(frames, aggregator=0)
+        clip = read_clip(sample, frames, masks=self.segment_pixels is not None)
         encoded = self.encoder.encode(sample, clip.plan)
         entries = region_entries(sample, clip, self.grid, self.shape_size)
         return Prepared(sample, clip, encoded, entries, mask_labels(sample, clip, self.label_size))
@@ -127,7 +133,7 @@ class Collator:
 
     def _masks(self, prepared: Sequence[Prepared]) -> dict[str, Tensor]:
         """Segmenter frames and labels; nothing at all in a batch without targets."""
-        counts = [_answered_targets(one.sample) for one in prepared]
+        counts = [len(one.sample.targets) for one in prepared]
         if not any(counts):
             return {}
         first_target = _starts(counts)
@@ -188,10 +194,6 @@ def mask_labels(sample: Sample, clip: Clip, size: int) -> MaskLabels:
 
 def _split(item: Given) -> tuple[Sample, Frames]:
     return (item, None) if isinstance(item, Sample) else (item[0], item[1])
-
-
-def _answered_targets(sample: Sample) -> int:
-    return sum(len(turn.targets) for turn in sample.turns if turn.assistant is not None)
 
 
 def _tokens(encoded: Sequence[Encoded], pad_id: int) -> dict[str, Tensor]:

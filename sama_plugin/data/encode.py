@@ -159,12 +159,11 @@ class Encoder:
 
     def expected_slots(self, sample: Sample, plan: FramePlan) -> dict[str, int]:
         """Slots of every kind that plan and sample call for, before anything is tokenised."""
-        answered = [turn for turn in sample.turns if turn.assistant is not None]
         return {
             "image": len(plan.llm) * self.tokens_per_frame,
             "region": len(sample.regions) * self.region_slots,
             "context": len(plan.aggregator) * len(sample.turns),
-            "seg": sum(len(turn.targets) for turn in answered),
+            "seg": len(sample.targets),
         }
 
     def _visual(self, plan: FramePlan, media: Media) -> tuple[Segment, ...]:

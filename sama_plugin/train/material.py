@@ -45,6 +45,7 @@ def collator(sama: SamaModel, max_length: Optional[int] = None) -> Collator:
         sama.modules.tokens,
         region_slots=sama.modules.region.slots,
         max_length=max_length,
+        max_question=config.aggregator.max_question,
     )
     pad_id = sama.tokenizer.pad_token_id
     return Collator(
@@ -56,4 +57,5 @@ def collator(sama: SamaModel, max_length: Optional[int] = None) -> Collator:
         shape_size=config.region.shape_size,
         label_size=config.seg.label_size,
         pad_id=pad_id if pad_id is not None else sama.tokenizer.eos_token_id,
+        context=config.aggregator.kind != "none",
     )

@@ -40,7 +40,9 @@ def region(*frames: int) -> Region:
 
 
 def grounded_sample(source: str, name: str = "grounded", **changes) -> Sample:
-    """Two turns: one with a region and a target, one follow-up with two targets of which one is unknown."""
+    """Two turns: one with a region and a target, one follow-up with two targets of which one is
+    unknown.
+    """
     turns = (
         Turn(
             "what does <region> do?",

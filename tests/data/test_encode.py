@@ -1,4 +1,6 @@
-"""Token ids of whole samples and of single questions, against the host's own template and against each other."""
+"""Token ids of whole samples and of single questions, against the host's own template and against
+each other.
+"""
 
 from __future__ import annotations
 

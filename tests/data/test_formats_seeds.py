@@ -1,6 +1,8 @@
-"""Every seed folder of a format of ours: samples, turns, regions, [SEG], areas and verdicts as its expected.json says.
+"""Every seed folder of a format of ours: samples, turns, regions, [SEG], areas and verdicts as its
+expected.json says.
 
-Folders are found below SAMA_DATA/seeds, so kept-back folders of the same layout run through the same tests.
+Folders are found below SAMA_DATA/seeds, so kept-back folders of the same layout run through the
+same tests.
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ from __future__ import annotations
 import re
 import zlib
 from pathlib import Path
-from typing import Any, Iterator, Mapping, Optional, Sequence, Union
+from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence, Union
 
-from sama_plugin.data.formats import files
+from sama_plugin.data.formats import files, sama_writing
 from sama_plugin.data.formats.sama_clip import Dictionaries, SamaClip, open_clip
 from sama_plugin.data.library import Library
 from sama_plugin.data.report import RecordReport, Report, Strict
@@ -78,6 +78,11 @@ def read(
             group = tuple(descriptions[start : start + descriptions_per_sample])
             index = start // descriptions_per_sample
             yield Sample(f"{name}#d{index}", clip.media, group, source=str(path)).validate()
+
+
+def write(samples: Iterable[Sample], path: PathLike, root: PathLike) -> int:
+    """Write samples whose regions are masks, one record each, and the mask dictionaries beside."""
+    return sama_writing.write(samples, path, root, describe=DESCRIBE)
 
 
 def _chunks(

@@ -10,9 +10,9 @@ data`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Iterator, Mapping, Optional, Union
+from typing import Any, Iterable, Iterator, Mapping, Optional, Union
 
-from sama_plugin.data.formats import files
+from sama_plugin.data.formats import files, sama_writing
 from sama_plugin.data.formats.sama_239k import described_objects, grounded_turn, turn_groups
 from sama_plugin.data.formats.sama_clip import Dictionaries, SamaClip, open_clip
 from sama_plugin.data.library import Library
@@ -55,6 +55,11 @@ def read(
             continue
         for name, turn in items:
             yield Sample(name, clip.media, (turn,), source=str(path)).validate()
+
+
+def write(samples: Iterable[Sample], path: PathLike, root: PathLike) -> int:
+    """Write samples whose regions are masks, one record each; its turns become single questions."""
+    return sama_writing.write(samples, path, root, describe=(DESCRIBE,), numbered=True)
 
 
 def _items(

@@ -165,16 +165,7 @@ class Dictionaries:
         """The dictionary for a video path: the first dataset whose name the path holds decides."""
         if not isinstance(self.source, Mapping) and Path(self.source).is_file():
             return _load_dictionary(str(self.source))
-        for dataset in _DATASETS:
-            if dataset in video:
-                return _load_dictionary(self._file(dataset))
-        raise DataError(
-            "no mask dictionary belongs to this path",
-            field="video",
-            found=video,
-            expected=f"a path that holds one of {', '.join(_DATASETS)}",
-            reason="missing_mask_id",
-        )
+        return _load_dictionary(self._file(dataset_of(video)))
 
     def _file(self, dataset: str) -> str:
         if isinstance(self.source, Mapping):
@@ -193,6 +184,25 @@ class Dictionaries:
                 reason="missing_file",
             )
         return str(found[0])
+
+
+def dataset_of(video: str) -> str:
+    """The dataset whose mask dictionary belongs to a video: the first whose name its path holds."""
+    for dataset in _DATASETS:
+        if dataset in video:
+            return dataset
+    raise DataError(
+        "no mask dictionary belongs to this path",
+        field="video",
+        found=video,
+        expected=f"a path that holds one of {', '.join(_DATASETS)}",
+        reason="missing_mask_id",
+    )
+
+
+def dictionary_name(dataset: str) -> str:
+    """File name under which a writer stores the masks of a dataset, so that readers find it."""
+    return f"{_FILES.get(dataset, dataset)}_mask_dict.json"
 
 
 @lru_cache(maxsize=8)
