@@ -30,6 +30,13 @@ AGGREGATORS = Registry(
         "none": "sama_plugin.nn.aggregator:build_no_aggregator",
     },
 )
+QUESTIONS = Registry(
+    "question_readers",
+    {
+        "host": "sama_plugin.nn.aggregator:build_host_question",
+        "wordpiece": "sama_plugin.nn.aggregator:build_wordpiece_question",
+    },
+)
 RELEASED_VOCABULARY = 30530  # BERT uncased and eight added word pieces
 RELEASED_POSITIONS = 512
 
@@ -131,10 +138,6 @@ def build_no_aggregator(config: Any, width: int, output_scale: Optional[float]) 
 def build_sama_aggregator(config: Any, width: int, output_scale: Optional[float]) -> SamaAggregator:
     """Sizes from an `AggregatorConfig`."""
     h, heads, ffn = config.hidden, config.heads, config.ffn
-    question = {
-        "host": lambda: HostQuestion(width, h, config.max_question),
-        "wordpiece": lambda: WordpieceQuestion(RELEASED_VOCABULARY, h, RELEASED_POSITIONS),
-    }[config.question]
     return SamaAggregator(
         spatial=SpatialQFormer(
             width,
@@ -147,10 +150,20 @@ def build_sama_aggregator(config: Any, width: int, output_scale: Optional[float]
             config.spatial_queries,
             TimeEmbedding(h) if config.time_embedding else None,
         ),
-        question=question(),
+        question=QUESTIONS.get(config.question)(config, width),
         temporal=TemporalQFormer(h, heads, ffn, config.temporal_layers, config.temporal_queries),
         inject=ContextInjection(width, h),
         output=output_norm(width, output_scale),
         window=config.window,
         stride=config.stride,
     )
+
+
+def build_host_question(config: Any, width: int) -> HostQuestion:
+    """For `question: host`."""
+    return HostQuestion(width, config.hidden, config.max_question)
+
+
+def build_wordpiece_question(config: Any, width: int) -> WordpieceQuestion:
+    """For `question: wordpiece`, as released."""
+    return WordpieceQuestion(RELEASED_VOCABULARY, config.hidden, RELEASED_POSITIONS)
