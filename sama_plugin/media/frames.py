@@ -1,10 +1,10 @@
 """Frame plans: which frames each reader of a clip sees, as data.
 
 Three readers: the aggregator (F frames, many), the language model (K, few) and the segmenter (the
-frames on which a [SEG] is decoded directly, from where masks are propagated). A policy is what one asks for, a plan
-what one gets for a clip of a given length; a plan prints, goes to JSON and replays. The default
-spreads all three over the whole clip; SAMA's released rule is kept beside it for its checkpoints
-(SAMA code, section 1.2 of its description).
+frames on which a [SEG] is decoded directly, from where masks are propagated). A policy is what one
+asks for, a plan what one gets for a clip of a given length; a plan prints, goes to JSON and
+replays. The default spreads all three over the whole clip; SAMA's released rule is kept beside it
+for its checkpoints (SAMA code, section 1.2 of its description).
 """
 
 from __future__ import annotations
