@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 from sama_plugin.errors import DataError, MediaError
-from sama_plugin.media.video import frame_files, open_video
+from sama_plugin.media.video import VIDEO_SUFFIXES, frame_files, open_video
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,15 @@ class Library:
 
     def frame_numbers(self, path: str) -> dict[str, int]:
         """File stem to frame number, for a folder of frames."""
-        return _frame_numbers(path, os.stat(path).st_mtime_ns)
+        try:
+            return _frame_numbers(path, os.stat(path).st_mtime_ns)
+        except MediaError as error:
+            raise DataError(
+                f"the media cannot be read: {error}", found=path, reason="unreadable_media"
+            ) from error
 
 
-_VIDEO_FILES = {".mp4", ".mov", ".webm", ".avi", ".mkv", ".m4v", ".gif"}
+_VIDEO_FILES = {*VIDEO_SUFFIXES, ".gif"}
 
 
 @lru_cache(maxsize=65536)

@@ -1,4 +1,6 @@
-"""One batch of every kind of sample: what each index points at, and that order and neighbours do not matter."""
+"""One batch of every kind of sample: what each index points at, and that order and neighbours do
+not matter.
+"""
 
 from __future__ import annotations
 
