@@ -8,8 +8,7 @@ area-weighted mean over them; one without any valid frame is a learned "absent" 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +21,12 @@ REGION_ENCODERS = Registry(
 )
 
 
-@dataclass(frozen=True)
-class RegionTokens:
-    """Vectors of R regions; index 0 of the second axis is the visual vector, 1 the shape vector."""
+class RegionTokens(NamedTuple):
+    """Vectors of R regions; index 0 of the second axis is the visual vector, 1 the shape vector.
+
+    A tuple, because ZeRO-3 looks into tuples, but not into dataclasses, for the outputs before
+    whose backward pass it gathers a module's own parameters.
+    """
 
     tokens: Tensor  # (R, 2, C) for the host
     aggregator_rows: Tensor  # (R, 2, h) for the temporal Q-Former
