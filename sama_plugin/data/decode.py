@@ -70,11 +70,33 @@ def segment_frames(sample: Sample, plan: FramePlan) -> tuple[int, ...]:
     return tuple(frame for frame in plan.prompted if any(frame in track.rles for track in tracks))
 
 
+def check_fits(sample: Sample, size: Sequence[int], total: int) -> None:
+    """Whether every region and mask lies in a clip of this (height, width) and length.
+
+    Raises:
+        RegionError: a region does not. DataError: a mask has another size.
+    """
+    height, width = size
+    for region in sample.regions:
+        for prompt in region.prompts:
+            prompt.validate(height, width, total)
+    for number, target in enumerate(sample.targets):
+        if target.track is not None and tuple(target.track.size) != (height, width):
+            raise DataError(
+                f"the masks of target {number} have another size than the clip",
+                file=sample.source or None,
+                record=sample.id,
+                found=tuple(target.track.size),
+                expected=(height, width),
+                reason="size_mismatch",
+            )
+
+
 def _read_video(sample: Sample, frames: Union[FramePolicy, FramePlan], masks: bool) -> Clip:
     reader = open_video(sample.media.sources[0])
     try:
+        check_fits(sample, reader.size, len(reader))
         plan = _plan(sample, frames, len(reader), reader.fps)
-        _check(sample, reader.size, len(reader))
         segments = segment_frames(sample, plan) if masks else ()
         wanted = sorted({*plan.rows, *segments})
         if wanted:
@@ -113,20 +135,3 @@ def _plan(
             expected=f"{total} frames",
         )
     return frames
-
-
-def _check(sample: Sample, size: Sequence[int], total: int) -> None:
-    height, width = size
-    for region in sample.regions:
-        for prompt in region.prompts:
-            prompt.validate(height, width, total)
-    for number, target in enumerate(sample.targets):
-        if target.track is not None and tuple(target.track.size) != (height, width):
-            raise DataError(
-                f"the masks of target {number} have another size than the clip",
-                file=sample.source or None,
-                record=sample.id,
-                found=tuple(target.track.size),
-                expected=(height, width),
-                reason="size_mismatch",
-            )
