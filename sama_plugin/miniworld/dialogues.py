@@ -21,8 +21,8 @@ from sama_plugin.miniworld.things import BEHIND, Clip
 
 SUFFIX = " Response with interleaved segmentation masks."
 """How SAMA-239K asks for masks."""
-TURNS = (2, 5)
-"""Least and most turns of a conversation."""
+TURNS = (2, 4)
+"""Least and most turns of a conversation; readers of SAMA-239K cut longer ones apart."""
 FOLLOW_UPS = ("deed", "passed", "other")
 FOLLOW_UP_ODDS = 0.75
 PLAIN_ODDS = 0.2
@@ -70,7 +70,7 @@ class _Talk:
 
 
 def dialogues(clip: Clip, rng: np.random.Generator) -> list[GroundedTurn]:
-    """One conversation of 2 to 5 turns about a clip."""
+    """One conversation of 2 to 4 turns about a clip."""
     talk = _Talk(clip, rng)
     wanted = int(rng.integers(TURNS[0], TURNS[1] + 1))
     openings = [_point, _find, _find, _several, _which, _describe]

@@ -198,7 +198,7 @@ def test_dialogues_mark_what_they_mean():
     kinds, asked = Counter(), 0
     for clip in CLIPS:
         turns = dialogues(clip, rng_of(clip))
-        assert 2 <= len(turns) <= 5
+        assert 2 <= len(turns) <= 4
         for turn in turns:
             kinds[turn.kind] += 1
             asked += turn.question.endswith(SUFFIX)
