@@ -83,7 +83,11 @@ class VideoSession:
         self.turns: list[Turn] = []
         self.answers: list[Answer] = []
         self._encoder = Encoder(
-            sama.tokenizer, sama.adapter, sama.modules.tokens, sama.modules.region.slots
+            sama.tokenizer,
+            sama.adapter,
+            sama.modules.tokens,
+            sama.modules.region.slots,
+            max_question=sama.config.aggregator.max_question,
         )
         self._end = self._encoder.text.literal(self._encoder.template.end)
         sama.host.eval()
@@ -254,6 +258,21 @@ class VideoSession:
         from sama_plugin.infer.record import save_session
 
         return save_session(self, path)
+
+    def restart(self) -> None:
+        """Forget the conversation; the video, its caches and the named regions stay.
+
+        The KV cache is cut back to the frames, so the next first question reads only its own words.
+        """
+        if self._past is not None:
+            opening = self.turns[0].prompt_ids
+            frames = [at for at, token in enumerate(opening) if token == self.sama.image_id]
+            if frames:
+                self._past.crop(frames[-1] + 1 - self.cached_tokens)  # negative: tokens to drop
+            else:
+                self._past = None
+        self.turns.clear()
+        self.answers.clear()
 
     def close(self) -> None:
         """Close the video and drop every cache."""
