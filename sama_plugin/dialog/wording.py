@@ -36,6 +36,7 @@ class TextEncoder:
         self._marks = _any_of(marks)
         self._special = _any_of(self.ids)
         self._forbidden = _any_of(self._split)
+        self._forbidden_ids = frozenset(self.ids[token] for token in self._split)
 
     def plain(self, text: str) -> list[int]:
         """Ids of user or assistant prose; only the host's own grounding marks stay tokens."""
@@ -57,8 +58,7 @@ class TextEncoder:
 
     def _without_tokens(self, text: str) -> list[int]:
         ids = self._encode(text)
-        split = {self.ids[token] for token in self._split}
-        if not split.intersection(ids):
+        if self._forbidden_ids.isdisjoint(ids):
             return ids
         ids = []  # this tokenizer does not split: cut each special string after its first character
         for piece, is_token in _cut(self._forbidden, text):

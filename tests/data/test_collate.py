@@ -220,7 +220,7 @@ def test_several_images_of_different_sizes(tmp_path):
 @pytest.mark.parametrize(
     "prompt,message",
     [
-        (RegionPrompt.from_mask(FRAMES, square(0)), "outside the clip"),
+        (RegionPrompt.from_mask(FRAMES, square(0)), "the clip has 12 frames"),
         (RegionPrompt.from_mask(3, np.ones((4, 4), bool)), "4 x 4"),
         (RegionPrompt.from_box(3, (0, 0, 500, 4)), "leaves the frame"),
     ],
