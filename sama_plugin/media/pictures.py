@@ -99,7 +99,7 @@ class GifReader(VideoReader):
         except (*_UNREADABLE, EOFError) as error:
             raise MediaError(f"{path} is not a GIF that can be read: {error}") from error
         self.still = len(self._clock) == 1
-        self.fps = len(self._clock) / end
+        self.fps, self._end = len(self._clock) / end, end
 
     @property
     def size(self) -> tuple[int, int]:
@@ -107,6 +107,10 @@ class GifReader(VideoReader):
 
     def __len__(self) -> int:
         return len(self._clock)
+
+    @property
+    def duration(self) -> float:
+        return self._end
 
     def _times(self) -> Sequence[float]:
         return self._clock

@@ -60,6 +60,11 @@ class VideoReader(ABC):
         """Seconds of every frame, ascending."""
         return [index / self.fps for index in range(len(self))]
 
+    @property
+    def duration(self) -> float:
+        """Seconds from time 0 to the end of the last frame."""
+        return self._times()[-1] + 1 / self.fps
+
     def frames(self, indices: Sequence[int]) -> np.ndarray:
         """Frames, uint8 (N, H, W, 3), RGB, in the order given, repeats included; each is decoded
         once.
@@ -91,10 +96,9 @@ class VideoReader(ABC):
             MediaError: a time before the start or after the end of the clip.
         """
         clock = self._times()
-        end = clock[-1] + 1 / self.fps
-        if not 0 <= seconds <= end:
+        if not 0 <= seconds <= self.duration:
             raise MediaError(
-                f"{seconds:g} s is outside {self.name}, which runs from 0 to {end:.3f} s"
+                f"{seconds:g} s is outside {self.name}, which runs from 0 to {self.duration:.3f} s"
             )
         slack = 1e-6  # so that the time of a frame, printed and typed again, finds that frame
         return max(0, bisect.bisect_right(clock, seconds + slack) - 1)
