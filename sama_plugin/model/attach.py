@@ -27,6 +27,7 @@ from sama_plugin.errors import HostError, SlotError
 from sama_plugin.hosts.base import HostAdapter, find_adapter
 from sama_plugin.model.config import SamaConfig
 from sama_plugin.model.sama import SamaModules, VisualCache
+from sama_plugin.model.sharding import whole
 from sama_plugin.model.taps import Call, Taps
 from sama_plugin.segment.base import Segmenter
 
@@ -68,7 +69,9 @@ def attach(
         with _seeded(config.seed):
             segmenter = build_segmenter(config.seg.segmenter, config.seg.weights)
     tokenizer = tokenizer if share_tokenizer else copy.deepcopy(tokenizer)
-    return SamaModel(host, adapter, tokenizer, add_tokens(tokenizer), config, segmenter)
+    tables = (adapter.input_embeddings(host), adapter.output_embeddings(host))
+    with whole(table.weight for table in tables):
+        return SamaModel(host, adapter, tokenizer, add_tokens(tokenizer), config, segmenter)
 
 
 class SamaModel:

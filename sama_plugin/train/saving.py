@@ -9,17 +9,17 @@ segmenter weights.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
 from pathlib import Path
-from typing import Any, Iterator, Optional, Union
+from typing import Any, ContextManager, Optional, Union
 
 from sama_plugin.atomic import check_writable
 from sama_plugin.errors import CheckpointError
 from sama_plugin.model.attach import SamaModel
-from sama_plugin.model.checkpoint import FOLDER
+from sama_plugin.model.checkpoint import FOLDER, save_adapter
+from sama_plugin.model.sharding import whole
 
 STAGE = ".saving"
 _NAME = re.compile(r"checkpoint-(\d+)")
@@ -66,28 +66,17 @@ def prune(out: Union[str, Path], keep: Optional[int], spare: Optional[str] = Non
             shutil.rmtree(path, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def gathered(model: Any) -> Iterator[None]:
-    """Inside, trained and plugin parameters are whole on every rank; under ZeRO-3 they are shards
-    outside."""
-    shards = [
+def gathered(model: Any) -> ContextManager[None]:
+    """Inside, trained and plugin parameters are whole on every rank (ZeRO-3)."""
+    return whole(
         parameter
         for name, parameter in model.named_parameters()
-        if hasattr(parameter, "ds_id") and (parameter.requires_grad or ".sama." in f".{name}")
-    ]
-    if not shards:
-        yield
-        return
-    import deepspeed
-
-    with deepspeed.zero.GatheredParameters(shards):
-        yield
+        if parameter.requires_grad or ".sama." in f".{name}"
+    )
 
 
 def write(sama: SamaModel, model: Any, folder: Union[str, Path]) -> None:
     """`sama_adapter/` and PEFT's files in `folder`; every rank's parameters must be `gathered`."""
-    from sama_plugin.model.checkpoint import save_adapter
-
     save_adapter(sama, Path(folder) / FOLDER, peft_model=model)
 
 
