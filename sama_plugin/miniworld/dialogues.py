@@ -3,7 +3,7 @@
 An answer grounds when the question asks for masks in the words of SAMA-239K (`SUFFIX`), so that
 this data reads the same after a trip through the real format. Each thing has its own phrase:
 `<p> the red circle </p> [SEG]`. One question in ten is about something that is not there; it gets a
-plain sentence. Used for training data and by `benchmarks`.
+plain sentence. Used for training data and by `cases`.
 """
 
 from __future__ import annotations

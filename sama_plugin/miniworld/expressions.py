@@ -2,7 +2,7 @@
 
 What identifies is part of the expression: attributes ("plain"), the motion alone ("motion"), the
 history alone ("history"); "several" mean two or more things, "absent" none. Among look-alikes only
-a motion or a history can tell. Used for grounding data and by `benchmarks`.
+a motion or a history can tell. Used for grounding data and by `cases`.
 """
 
 from __future__ import annotations

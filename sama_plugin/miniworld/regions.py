@@ -1,7 +1,7 @@
 """Questions about something pointed at: `<region>` in the question, a short answer, no masks.
 
 All answers come from small closed sets, so chance levels are known (`chance`). Used for referring
-data, by `dialogues` and by `benchmarks`.
+data, by `dialogues` and by `cases`.
 """
 
 from __future__ import annotations

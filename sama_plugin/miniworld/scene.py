@@ -2,7 +2,7 @@
 
 `SceneFolder` draws clips where they are missing; a `Scene` turns what the languages say (indices of
 things) into regions and targets (masks). Frames are stored as one memory-mapped array a clip by
-default, which is read ten times faster than anything compressed. Used by `write` and `benchmarks`.
+default, which is read ten times faster than anything compressed. Used by `write`.
 """
 
 from __future__ import annotations

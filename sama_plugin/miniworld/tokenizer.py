@@ -1,9 +1,13 @@
 """The mini host's tokenizer: one token a mini-world word, bytes for everything else.
 
-Why not a trained BPE: the world has a closed vocabulary, so a literal word list is smaller, deterministic without any
-corpus, and built in milliseconds. It is still a byte-level tokenizer of the GPT-2/Qwen kind: a word of the list is one
-token with or without a leading blank (`ignore_merges`), and any other text a user types falls apart into bytes, so nothing
-is ever unknown. Special tokens, their attributes and the ChatML template are those of the InternVL/Qwen2 line.
+Why not a trained BPE: the world has a closed vocabulary, so a literal word list is smaller,
+deterministic without any
+corpus, and built in milliseconds. It is still a byte-level tokenizer of the GPT-2/Qwen kind: a word
+of the list is one
+token with or without a leading blank (`ignore_merges`), and any other text a user types falls apart
+into bytes, so nothing
+is ever unknown. Special tokens, their attributes and the ChatML template are those of the
+InternVL/Qwen2 line.
 Used by `host.py`; the built file is packaged as `assets/mini/host/tokenizer.json`.
 """
 
@@ -52,6 +56,9 @@ WORLD_WORDS = (
     # talk
     "user assistant system hello hi thanks thank sorry know about name called here now ok good "
     "colour colored coloured Frame red-circle object's "
+    # how the field asks for masks: the wording of its datasets
+    "Response response interleaved segmentation mask masks output give its sure Sure result region regions "
+    "Please Can Find Where Segment It The detail detailed following during "
 )
 NUMBERS = tuple(str(number) for number in range(17))
 
@@ -71,14 +78,14 @@ CHAT_TEMPLATE = (
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """A fresh tokenizer, always the same one: special tokens first, then 256 bytes, then the world's words."""
+    """A fresh tokenizer, always the same one: special tokens first, then 256 bytes, then the
+    world's words.
+    """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     core = Tokenizer(models.BPE(vocab=_vocabulary(), merges=[], ignore_merges=True))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(
-        add_prefix_space=False, use_regex=True
-    )
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     core.decoder = decoders.ByteLevel()
     core.add_special_tokens(
         [AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS]
@@ -98,9 +105,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         padding_side="left",
         clean_up_tokenization_spaces=False,
     )
-    tokenizer.add_special_tokens(
-        {"additional_special_tokens": list(SPECIAL_TOKENS[1:])}
-    )
+    tokenizer.add_special_tokens({"additional_special_tokens": list(SPECIAL_TOKENS[1:])})
     return tokenizer
 
 

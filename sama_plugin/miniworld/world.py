@@ -5,7 +5,7 @@ whether two look alike, then drafts a cast (motions and histories first, then lo
 look-alikes differ in what they do) and places it (`placing`) until one fits, so that crowded clips
 are not rarer than drawn. Train clips never hold a reserved combination of colour or shape with a
 motion; every held-out clip holds at least one, so a held-out score is about things never seen doing
-that. Used by the generators of training data and by `benchmarks`.
+that. Used by the generators of training data and by `cases`.
 """
 
 from __future__ import annotations
