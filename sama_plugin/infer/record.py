@@ -76,7 +76,9 @@ def resume_session(
             "ids do not carry over"
         )
     plan = FramePlan.from_json(record["plan"])
-    session = VideoSession(sama, source or record["video"]["source"], frames=plan)
+    session = VideoSession(
+        sama, record["video"]["source"] if source is None else source, frames=plan
+    )
     session.regions.update(
         {name: _read_region(name, one) for name, one in record["regions"].items()}
     )

@@ -220,7 +220,7 @@ class VideoSession:
         answer = self.answers[turn - 1]
         if all(phrase.track is not None for phrase in answer.phrases):
             return answer.phrases
-        grounded = self._grounder.ground(self._states(turn), self.plan.prompted)
+        grounded = self._grounder.ground(self._states(turn), self.plan)
         phrases = tuple(
             dataclasses.replace(phrase, track=found.track, score=found.score)
             for phrase, found in zip(answer.phrases, grounded)
