@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Callable, Optional, Sequence, Union
+from typing import Any, Callable, Mapping, Optional, Sequence, Union
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 from sama_plugin.data.batch import SamaBatch
 from sama_plugin.data.decode import Clip, read_clip
 from sama_plugin.data.encode import Encoded, Encoder
-from sama_plugin.dialog.sample import Sample
+from sama_plugin.dialog.sample import Region, Sample
 from sama_plugin.dialog.spans import IGNORE
 from sama_plugin.media.frames import FramePlan, FramePolicy
 from sama_plugin.media.masks import resize_area
@@ -161,10 +161,25 @@ def region_entries(
 ) -> RegionEntries:
     """Regions of a sample on the visual grid and the shape grid; without prompts, no entry."""
     row = {frame: number for number, frame in enumerate(clip.plan.rows)}
+    return entries_on_rows(sample.regions, row, clip.size, grid, shape_size)
+
+
+def entries_on_rows(
+    regions: Sequence[Region],
+    row: Mapping[int, int],
+    size: tuple[int, int],
+    grid: tuple[int, int],
+    shape_size: int,
+) -> RegionEntries:
+    """The same for frames that lie in any order, as a session keeps them.
+
+    Args:
+        row: place of each source frame among the encoded ones. size: (height, width) of the clip.
+    """
     owner, rows, weights, shapes = [], [], [], []
-    for number, region in enumerate(sample.regions):
+    for number, region in enumerate(regions):
         for prompt in region.prompts:
-            mask = prompt.mask_array(*clip.size)
+            mask = prompt.mask_array(*size)
             owner.append(number)
             rows.append(row[prompt.frame])
             weights.append(resize_area(mask, *grid).reshape(-1))
