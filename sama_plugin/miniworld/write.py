@@ -28,6 +28,7 @@ from sama_plugin.data.formats import (
     videorefer_700k,
     videorefer_bench,
 )
+from sama_plugin.data.pointing import PointingPolicy
 from sama_plugin.data.sources import SourceConfig
 from sama_plugin.dialog.sample import Sample, Turn
 from sama_plugin.dialog.tokens import REGION_MARK
@@ -46,6 +47,8 @@ QUESTIONS = 4
 """Questions about regions in one sample."""
 CHAT = 8
 """Plain questions about each clip."""
+POINTING = ("mask", "box", "points", "scribble")
+"""A region of training data is pointed at in any of these ways, on one of its frames."""
 POINT_STEP = 2
 """Regions of VideoRefer-700K have a mask on every second frame."""
 
@@ -120,6 +123,7 @@ def sources(
             name=f"mini_{name}",
             weight=(shares or {}).get(name, 1.0),
             frames=FramePolicy(aggregator=0) if name == "chat" else None,
+            pointing=PointingPolicy(kinds=POINTING),
         )
         for name, part in PARTS[split].items()
     ]

@@ -74,6 +74,21 @@ def save_adapter(
     return Path(folder)
 
 
+def half_precision(folder: Union[str, Path], target: Union[str, Path]) -> Path:
+    """A copy of a checkpoint with its floating tensors in 16 bit, for shipping."""
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    _read(folder)
+    with atomic_dir(target) as temporary:
+        for path in sorted(folder.iterdir()):
+            if path.suffix == ".safetensors":
+                save_file(_stored(_load(path), torch.float16), temporary / path.name)
+            elif path.is_file():
+                (temporary / path.name).write_bytes(path.read_bytes())
+    return Path(target)
+
+
 def read_config(folder: Union[str, Path]) -> SamaConfig:
     """The settings a checkpoint was trained with; attach with these before `load_adapter`."""
     described = _read(Path(folder))

@@ -1,0 +1,75 @@
+"""What the mini host is taught: the mini world as a training run of the ordinary train room.
+
+The demo, the recipe of the packaged adapter and the aggregator benchmark all train on lessons;
+they differ in size only. The base stays what it is: LoRA and the plugin's modules learn.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional, Union
+
+from sama_plugin.miniworld.write import sources, write_world
+from sama_plugin.model.config import SamaConfig
+from sama_plugin.settings import load_yaml
+from sama_plugin.train.config import HostConfig, TrainConfig, TrainSettings
+
+SHARES = {"dialogues": 1.2, "regions": 1.0, "expressions": 1.4, "chat": 0.3}
+"""How often each kind of data is seen. Plain chat keeps the base's own words alive."""
+CONFIG = Path(__file__).parents[2] / "configs" / "mini.yaml"
+
+
+def prepare(folder: Union[str, Path], clips: int, seed: int = 0) -> Path:
+    """Write `clips` training clips and their annotation files, unless they are there already."""
+    folder = Path(folder)
+    done = folder / f"complete-{clips}-{seed}"
+    if not done.exists():
+        write_world(folder, "train", clips, seed)
+        done.write_text("")
+    return folder
+
+
+def lesson(
+    world: Union[str, Path],
+    out: Union[str, Path],
+    steps: int,
+    *,
+    sama: Optional[SamaConfig] = None,
+    batch_size: int = 8,
+    rate: float = 1.0,
+    seed: int = 0,
+    save_every: int = 200,
+) -> TrainConfig:
+    """The training run.
+
+    Args:
+        world: a folder made by `prepare`.
+        sama: sizes and choices; by default those of configs/mini.yaml.
+        rate: factor on all learning rates.
+    """
+    data = tuple(sources(world, "train", SHARES))
+    return TrainConfig(
+        data=data,
+        model=HostConfig(path="mini"),
+        sama=sama or mini_config(),
+        train=TrainSettings(
+            out=str(out),
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=1e-3 * rate,
+            lora_learning_rate=1e-3 * rate,
+            mask_decoder_learning_rate=4e-4 * rate,
+            weight_decay=0.01,
+            warmup=0.04,
+            seed=seed,
+            epoch_samples=max(1, steps * batch_size),
+            save_every=save_every,
+            keep=1,
+            log_every=10,
+        ),
+    )
+
+
+def mini_config(*overrides: str) -> SamaConfig:
+    """configs/mini.yaml, with "a.b=value" overrides."""
+    return load_yaml(SamaConfig, CONFIG, overrides)[0]
