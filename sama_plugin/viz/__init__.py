@@ -1,1 +1,1 @@
-"""Drawing tracks and prompts on frames, and writing pictures and videos."""
+"""Drawing mask tracks and region prompts on frames, and writing pictures and videos."""

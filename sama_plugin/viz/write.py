@@ -1,0 +1,155 @@
+"""Videos, GIFs and pictures on disk, whole or not at all.
+
+Everything is written under a hidden temporary name beside its target and renamed when it is
+complete; an error or an interruption removes it. Frames may come from a generator, so that a long
+video is never in memory as a whole.
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Callable, Iterable, Iterator, Union
+
+import numpy as np
+from PIL import Image
+
+from sama_plugin.atomic import atomic_path
+from sama_plugin.errors import OutputError
+
+PathLike = Union[str, Path]
+
+_MP4 = ["-crf", "18", "-preset", "medium", "-movflags", "+faststart"]
+_COLOURS = [
+    "-vf", "scale=out_color_matrix=bt709:out_range=tv",
+    "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709",
+]  # fmt: skip
+
+
+def write_video(path: PathLike, frames: Iterable[np.ndarray], fps: float) -> Path:
+    """Write frames (H, W, 3) uint8 of one size as a video.
+
+    Args:
+        path: `.mp4` (H.264, yuv420p, plays in browsers; a row or column is added where a side is
+            odd) or `.gif`.
+        frames: an array (T, H, W, 3) or anything that yields frames; at least one.
+        fps: frames a second.
+
+    Raises:
+        OutputError: unknown ending, no frames, frames of several sizes, no encoder, or a full or
+            unwritable disk.
+    """
+    path = Path(path)
+    encode = _ENCODERS.get(path.suffix.lower())
+    if encode is None:
+        raise OutputError(f"cannot write {path}: a video ends in {' or '.join(_ENCODERS)}")
+    if not 0 < fps < float("inf"):
+        raise OutputError(f"cannot write {path} at {fps} frames a second")
+    checked = _checked(iter(frames), path)
+    first = next(checked, None)
+    if first is None:
+        raise OutputError(f"cannot write {path}: there are no frames")
+    with atomic_path(path) as temporary:
+        try:
+            encode(temporary, itertools.chain([first], checked), first.shape[:2], float(fps))
+        except OutputError:
+            raise
+        except (OSError, ValueError) as error:
+            raise OutputError(f"cannot write {path}: {error}") from error
+    return path
+
+
+def write_png(path: PathLike, picture: np.ndarray) -> Path:
+    """Write a picture, uint8 (H, W, 3) or (H, W), without loss."""
+    return _write_picture(Path(path), picture, format="PNG", optimize=True)
+
+
+def write_jpeg(path: PathLike, picture: np.ndarray, quality: int = 90) -> Path:
+    """Write a picture, uint8 (H, W, 3) or (H, W), small."""
+    return _write_picture(Path(path), picture, format="JPEG", quality=quality, subsampling=0)
+
+
+def _write_picture(path: Path, picture: np.ndarray, **options: object) -> Path:
+    picture = np.ascontiguousarray(picture)
+    if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or 0 in picture.shape:
+        raise OutputError(
+            f"cannot write {path}: {picture.shape} of {picture.dtype} is no picture (height, "
+            "width, 3) of uint8"
+        )
+    with atomic_path(path) as temporary:
+        try:
+            Image.fromarray(picture).save(temporary, **options)
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error}") from error
+    return path
+
+
+def _checked(frames: Iterator[np.ndarray], path: Path) -> Iterator[np.ndarray]:
+    size = None
+    for number, frame in enumerate(frames):
+        frame = np.ascontiguousarray(frame)
+        size = size or frame.shape
+        if (
+            frame.dtype != np.uint8
+            or frame.ndim != 3
+            or frame.shape[-1] != 3
+            or frame.shape != size
+        ):
+            raise OutputError(
+                f"cannot write {path}: frame {number} is {frame.shape} of {frame.dtype}, "
+                f"expected {size} of uint8, "
+                "(height, width, 3)"
+            )
+        yield frame
+
+
+def _encode_mp4(
+    path: Path, frames: Iterable[np.ndarray], size: tuple[int, int], fps: float
+) -> None:
+    try:
+        import imageio_ffmpeg
+    except ImportError as error:
+        raise OutputError(
+            f"writing {path.suffix} needs imageio-ffmpeg: pip install imageio-ffmpeg; a .gif "
+            "needs nothing"
+        ) from error
+    height, width = size
+    odd = ((0, height % 2), (0, width % 2), (0, 0))
+    writer = imageio_ffmpeg.write_frames(
+        str(path),
+        (width + width % 2, height + height % 2),
+        fps=fps,
+        codec="libx264",
+        pix_fmt_in="rgb24",
+        pix_fmt_out="yuv420p",
+        quality=None,
+        macro_block_size=1,
+        ffmpeg_log_level="error",
+        output_params=[*_MP4, *_COLOURS],
+    )
+    writer.send(None)
+    try:
+        for frame in frames:
+            writer.send(np.pad(frame, odd, mode="edge") if any(map(sum, odd)) else frame)
+    finally:
+        writer.close()
+    if not path.exists() or not path.stat().st_size:
+        raise OutputError(f"ffmpeg wrote nothing to {path.parent}; is the disk full?")
+
+
+def _encode_gif(
+    path: Path, frames: Iterable[np.ndarray], size: tuple[int, int], fps: float
+) -> None:
+    pictures = [
+        Image.fromarray(frame).quantize(256, dither=Image.Dither.FLOYDSTEINBERG) for frame in frames
+    ]
+    ends = [
+        round(100 * (number + 1) / fps) for number in range(len(pictures))
+    ]  # a GIF counts in 10 ms
+    durations = [max(2, end - start) * 10 for start, end in zip([0, *ends], ends)]
+    pictures[0].save(
+        path, save_all=True, append_images=pictures[1:], duration=durations, loop=0, disposal=1
+    )
+
+
+_ENCODERS: dict[str, Callable[..., None]] = {".mp4": _encode_mp4, ".gif": _encode_gif}
