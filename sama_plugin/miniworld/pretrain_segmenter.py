@@ -1,8 +1,9 @@
 """Pre-trains the mini SAM2 on the mini world, on one CPU core, and exports it as a packaged asset.
 
-Stage "images" teaches masks from boxes, points and rough masks; stage "videos" teaches memory: following a thing among
-look-alikes, saying that it is gone, finding it when it returns. Run by `recipes/mini/segmenter.sh`; stopping and starting
-it again continues from the last checkpoint with the same batches. Each stage prints a held-out curve.
+Stage "images" teaches masks from boxes, points and rough masks; stage "videos" teaches memory:
+following a thing among look-alikes, saying that it is gone, finding it when it returns. Run by
+`recipes/mini/segmenter.sh`; stopping and starting it again continues from the last checkpoint with
+the same batches. Each stage prints a held-out curve.
 
     python -m sama_plugin.miniworld.pretrain_segmenter --work runs/segmenter
 """
@@ -22,6 +23,7 @@ from torch import nn
 
 from sama_plugin.atomic import atomic_path
 from sama_plugin.miniworld.rendered import RenderedClips
+from sama_plugin.segment.sam2 import Sam2Segmenter
 from sama_plugin.segment.sizes import MINI, build_sam2
 
 SEED = 7
@@ -47,16 +49,23 @@ class Stage:
         return self.peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-IMAGES = Stage("images", steps=8500, peak=5e-4, warmup=200, evaluate_every=500)
-VIDEOS = Stage("videos", steps=4500, peak=3e-4, warmup=100, evaluate_every=500)
+IMAGES = Stage("images", steps=6000, peak=5e-4, warmup=200, evaluate_every=500)
+VIDEOS = Stage("videos", steps=1800, peak=5e-4, warmup=60, evaluate_every=300)
+DECODER_SCALE = 0.4
+"""Rate of prompt encoder and mask decoder in stage "videos", relative to the memory modules."""
+IMAGES_EVERY = 6
 
 
 class Progress:
-    """Everything a resumed run needs: modules, optimiser, generators, step; kept in one file, replaced atomically."""
+    """Everything a resumed run needs: modules, optimiser, generators, step; kept in one file,
+    replaced atomically.
+    """
 
     def __init__(self, path: Path, modules: nn.ModuleDict, groups: list[dict], seed: int):
         self.path, self.modules = path, modules
-        self.optimizer = torch.optim.AdamW(groups, lr=1e-4, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            groups, lr=1e-4, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+        )
         self.rng = np.random.default_rng(seed)
         self.step, self._saved = 0, time.monotonic()
         if path.exists():
@@ -99,7 +108,9 @@ class Progress:
 
 @contextmanager
 def half_precision():
-    """bfloat16 products with plain matrix attention, which on a CPU is far faster than the flash kernel's backward."""
+    """bfloat16 products with plain matrix attention, which on a CPU is far faster than the flash
+    kernel's backward.
+    """
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     with sdpa_kernel(SDPBackend.MATH), torch.autocast("cpu", dtype=torch.bfloat16):
@@ -139,8 +150,66 @@ def train_images(work: Path, train: RenderedClips, heldout: RenderedClips) -> Pa
     return progress.path
 
 
+def train_videos(work: Path, train: RenderedClips, heldout: RenderedClips) -> None:
+    """Stage B, from the end of stage A; exports the finished segmenter."""
+    from sama_plugin.miniworld.segmenter_images import CellHeads, draw_images, image_step
+    from sama_plugin.miniworld.segmenter_scores import image_scores, tracking_scores
+    from sama_plugin.miniworld.segmenter_videos import draw_videos, video_step
+
+    torch.manual_seed(SEED + 1)
+    model, heads = fresh_mini(), CellHeads(MINI.width)
+    modules = nn.ModuleDict({"sam2": model, "heads": heads})
+    modules.load_state_dict(torch.load(work / "images.pt", weights_only=False)["modules"])
+    segmenter = Sam2Segmenter("mini", model)
+    model.requires_grad_(True)
+    _freeze_encoder(model)
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for name, p in named if _is_memory(name)], "scale": 1.0},
+        {"params": [p for name, p in named if not _is_memory(name)], "scale": DECODER_SCALE},
+    ]
+    progress = Progress(work / "videos.pt", modules, groups, SEED + 1)
+    started, first = time.monotonic(), progress.step
+    while progress.step < VIDEOS.steps:
+        rng, step = progress.rng, progress.step
+        with half_precision():
+            loss, losses = video_step(segmenter, draw_videos(train, rng), rng)
+            if step % IMAGES_EVERY == 0:
+                loss = loss + image_step(model, heads, draw_images(train, rng), 128)[0]
+        progress.update(loss, VIDEOS.rate(step))
+        progress.save()
+        if progress.step % 50 == 0:
+            speed = (time.monotonic() - started) / (progress.step - first)
+            print(
+                f"videos {progress.step} loss {loss.item():.3f} mask {losses.mask.item():.3f} "
+                f"iou {losses.iou.item():.3f} score {losses.score.item():.3f} {speed * 1e3:.0f} ms",
+                flush=True,
+            )
+        if progress.step % VIDEOS.evaluate_every == 0:
+            scores = (
+                f"{image_scores(model, heldout)} {tracking_scores(segmenter, heldout, count=8)}"
+            )
+            print(f"videos {progress.step} held-out {scores}", flush=True)
+            export(model, work / "segmenter.safetensors")
+    progress.save(force=True)
+    print(
+        f"final held-out {image_scores(model, heldout)} {tracking_scores(segmenter, heldout)}",
+        flush=True,
+    )
+    export(model, work / "segmenter.safetensors")
+
+
+def _freeze_encoder(model: nn.Module) -> None:
+    """The image encoder and the mask decoder's level projections, which belong to encoding."""
+    model.image_encoder.requires_grad_(False)
+    model.sam_mask_decoder.conv_s0.requires_grad_(False)
+    model.sam_mask_decoder.conv_s1.requires_grad_(False)
+
+
 def fresh_mini() -> nn.Module:
-    """A random mini SAM2 whose memory fuser is awake (its released initial layer scale of 1e-6 learns too slowly)."""
+    """A random mini SAM2 whose memory fuser is awake (its released initial layer scale of 1e-6
+    learns too slowly).
+    """
     model = build_sam2(MINI)
     for layer in model.memory_encoder.fuser.layers:
         nn.init.constant_(layer.gamma, 0.1)
@@ -171,6 +240,8 @@ def main() -> None:
     heldout = RenderedClips(options.work, "heldout", HELDOUT_CLIPS).fill()
     if options.stage in ("images", "all"):
         train_images(options.work, train, heldout)
+    if options.stage in ("videos", "all"):
+        train_videos(options.work, train, heldout)
 
 
 if __name__ == "__main__":

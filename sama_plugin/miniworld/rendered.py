@@ -1,8 +1,10 @@
-"""Rendered clips with their pixel labels on disk, so that the segmenter's pre-training draws every clip once.
+"""Rendered clips with their pixel labels on disk, so that the segmenter's pre-training draws every
+clip once.
 
-Below a folder: `frames.npy` (N, T, 128, 128, 3) and `visible.npy` (N, T, 128, 128), both uint8 and memory-mapped;
-`attributes.npy` (N, 8, 3) uint8 holds the colour, shape and texture of every thing (255: no thing, or no single colour); `done` counts the
-clips that are ready. Clip i is `sample_clip(i, split)`. Used by `pretrain_segmenter.py`.
+Below a folder: `frames.npy` (N, T, 128, 128, 3) and `visible.npy` (N, T, 128, 128), both uint8 and
+memory-mapped; `attributes.npy` (N, 8, 3) uint8 holds the colour, shape and texture of every thing
+(255: no thing, or no single colour); `done` counts the clips that are ready. Clip i is
+`sample_clip(i, split)`. Used by `pretrain_segmenter.py`.
 """
 
 from __future__ import annotations

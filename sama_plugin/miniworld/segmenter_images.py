@@ -1,8 +1,11 @@
-"""Stage A of the mini segmenter's pre-training: masks of single frames from boxes, points and rough masks.
+"""Stage A of the mini segmenter's pre-training: masks of single frames from boxes, points and rough
+masks.
 
-A frame is encoded once and prompted six times. Small throw-away heads also ask the encoder's maps directly what covers a
-cell and where its centre is; without them masks take several times as many steps to lift off. Nothing of memory is
-used: the embedding gets SAM2's learned "no memory" vector, as on a first frame. Used by `pretrain_segmenter.py`.
+A frame is encoded once and prompted six times. Small throw-away heads also ask the encoder's maps
+directly what covers a cell and where its centre is; without them masks take several times as many
+steps to lift off. Nothing of memory is
+used: the embedding gets SAM2's learned "no memory" vector, as on a first frame. Used by
+`pretrain_segmenter.py`.
 """
 
 from __future__ import annotations
@@ -34,8 +37,9 @@ STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """B frames and M = B * OBJECTS prompts: pixels (B, 3, S, S) normalised, labels (B, S, S) uint8 thing + 1,
-    attributes (B, 8, 3) uint8, masks (M, S, S) bool, prompts."""
+    """B frames and M = B * OBJECTS prompts: pixels (B, 3, S, S) normalised, labels (B, S, S) uint8
+    thing + 1, attributes (B, 8, 3) uint8, masks (M, S, S) bool, prompts.
+    """
 
     pixels: torch.Tensor
     visible: np.ndarray
@@ -45,7 +49,9 @@ class ImageBatch:
 
 
 class CellHeads(nn.Module):
-    """Reads the embedding (stride 16) and the finest map (stride 4); thrown away after pre-training."""
+    """Reads the embedding (stride 16) and the finest map (stride 4); thrown away after
+    pre-training.
+    """
 
     def __init__(self, width: int):
         super().__init__()
@@ -53,7 +59,9 @@ class CellHeads(nn.Module):
         self.fine = nn.Conv2d(width // 8, 3, 1)
 
     def forward(self, embedding: torch.Tensor, finest: torch.Tensor, batch: ImageBatch):
-        """The mean of four losses: shown and attributes per coarse cell; shown and centre offset per fine cell."""
+        """The mean of four losses: shown and attributes per coarse cell; shown and centre offset
+        per fine cell.
+        """
         coarse, fine = self.coarse(embedding).float(), self.fine(finest).float()
         count, _, rows, columns = coarse.shape
         labels = torch.from_numpy(batch.visible[:, 2::4, 2::4].astype(np.int64))  # (B, 32, 32)
@@ -104,7 +112,9 @@ def draw_images(clips: RenderedClips, rng: np.random.Generator) -> ImageBatch:
 
 
 def augment(frames: np.ndarray, labels: np.ndarray, rng) -> tuple[np.ndarray, np.ndarray]:
-    """(..., S, S, 3) and (..., S, S) with the same random flips and transposition; float32 frames, brightness varied."""
+    """(..., S, S, 3) and (..., S, S) with the same random flips and transposition; float32 frames,
+    brightness varied.
+    """
     for axis in (-1, -2):
         if rng.random() < 0.5:
             labels = np.flip(labels, axis)
@@ -121,7 +131,9 @@ def normalise(frames: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
 
 
-def image_step(model: nn.Module, heads: CellHeads, batch: ImageBatch, side: int) -> tuple[torch.Tensor, MaskLosses]:
+def image_step(
+    model: nn.Module, heads: CellHeads, batch: ImageBatch, side: int
+) -> tuple[torch.Tensor, MaskLosses]:
     """Forward pass of one batch: the loss to minimise and the mask losses for the log."""
     features = model.forward_image(batch.pixels)["backbone_fpn"]  # finest first
     auxiliary = heads(features[2], features[0], batch)
@@ -131,7 +143,9 @@ def image_step(model: nn.Module, heads: CellHeads, batch: ImageBatch, side: int)
 
 
 def decode_all(model: nn.Module, features: list[torch.Tensor], prompts: PromptBatch, repeat: int):
-    """All four mask logits (M, 4, s, s), predicted IoU (M, 4) and object scores (M, 1), without memory."""
+    """All four mask logits (M, 4, s, s), predicted IoU (M, 4) and object scores (M, 1), without
+    memory.
+    """
     fine, middle, embedding = [level.repeat_interleave(repeat, 0) for level in features]
     embedding = embedding + model.no_mem_embed.view(1, -1, 1, 1)
     sparse, dense = embed_prompts(model, prompts)
@@ -147,7 +161,9 @@ def decode_all(model: nn.Module, features: list[torch.Tensor], prompts: PromptBa
 
 
 def embed_prompts(model: nn.Module, prompts: PromptBatch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sparse (M, P + 1, C) and dense (M, C, h, w) embeddings; rough masks go through SAM2's own mask downsampling."""
+    """Sparse (M, P + 1, C) and dense (M, C, h, w) embeddings; rough masks go through SAM2's own
+    mask downsampling.
+    """
     encoder = model.sam_prompt_encoder
     points = (torch.from_numpy(prompts.points), torch.from_numpy(prompts.labels))
     sparse, dense = encoder(points=points, boxes=None, masks=None)
@@ -160,12 +176,16 @@ def embed_prompts(model: nn.Module, prompts: PromptBatch) -> tuple[torch.Tensor,
 
 
 def _offsets(labels: torch.Tensor) -> torch.Tensor:
-    """(B, h, w) thing labels to (B, h, w, 2) offsets (x, y) to that thing's visible centre, in quarters of the grid."""
+    """(B, h, w) thing labels to (B, h, w, 2) offsets (x, y) to that thing's visible centre, in
+    quarters of the grid.
+    """
     count, rows, columns = labels.shape
     one_hot = F.one_hot(labels, int(labels.max()) + 1).float()  # (B, h, w, K)
     grid = torch.stack(torch.meshgrid(torch.arange(columns), torch.arange(rows), indexing="xy"), -1)
     grid = grid.float()  # (h, w, 2)
     area = one_hot.sum((1, 2)).clamp(min=1)[..., None]  # (B, K, 1)
     centre = torch.einsum("bhwk,hwc->bkc", one_hot, grid) / area
-    chosen = centre.gather(1, labels.view(count, -1, 1).expand(-1, -1, 2)).view(count, rows, columns, 2)
+    chosen = centre.gather(1, labels.view(count, -1, 1).expand(-1, -1, 2)).view(
+        count, rows, columns, 2
+    )
     return (chosen - grid) / (rows / 4)

@@ -1,8 +1,10 @@
-"""What a user could have clicked: boxes, points and rough masks drawn from true masks, for the segmenter's training.
+"""What a user could have clicked: boxes, points and rough masks drawn from true masks, for the
+segmenter's training.
 
-A draw is a pure function of the masks and a NumPy generator. All prompts of one batch have the same number of point
-slots (unused ones carry label -1, "not a point"), as the prompt encoder wants. Labels follow SAM2: 1 inside, 0
-outside, 2 and 3 the corners of a box. Used by `segmenter_images.py` and `segmenter_videos.py`.
+A draw is a pure function of the masks and a NumPy generator. All prompts of one batch have the same
+number of point slots (unused ones carry label -1, "not a point"), as the prompt encoder wants.
+Labels follow SAM2: 1 inside, 0 outside, 2 and 3 the corners of a box. Used by `segmenter_images.py`
+and `segmenter_videos.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ PADDING, OUTSIDE, INSIDE, CORNER, OPPOSITE = -1, 0, 1, 2, 3
 
 @dataclass(frozen=True)
 class PromptBatch:
-    """Prompts of M objects: points (M, P, 2) float32 pixels (x, y), labels (M, P) int32, rough masks (M, S, S) or None.
+    """Prompts of M objects: points (M, P, 2) float32 pixels (x, y), labels (M, P) int32, rough
+    masks (M, S, S) or None.
 
     `rough` holds 0/1 float32; rows of `has_rough` (M,) false are to be ignored.
     """
@@ -28,9 +31,11 @@ class PromptBatch:
 
 
 def draw_prompts(masks: np.ndarray, kinds: list[str], slots: int, rng) -> PromptBatch:
-    """Prompts for `masks` (M, S, S) bool, one of each kind "point" | "box" | "points" | "mask" | "background".
+    """Prompts for `masks` (M, S, S) bool, one of each kind "point" | "box" | "points" | "mask" |
+    "background".
 
-    "background" is a point or box on nothing of `masks[i]`, which then is the map of where it may NOT lie.
+    "background" is a point or box on nothing of `masks[i]`, which then is the map of where it may
+    NOT lie.
     """
     count, size = len(masks), masks.shape[-1]
     points = np.zeros((count, slots, 2), np.float32)
@@ -110,7 +115,11 @@ def _rough(mask: np.ndarray, rng) -> np.ndarray:
     change = rng.integers(3)
     if change:
         stack = [np.roll(shifted, step, axis) for step, axis in ((1, 0), (-1, 0), (1, 1), (-1, 1))]
-        shifted = shifted | np.logical_or.reduce(stack) if change == 1 else shifted & np.logical_and.reduce(stack)
+        shifted = (
+            shifted | np.logical_or.reduce(stack)
+            if change == 1
+            else shifted & np.logical_and.reduce(stack)
+        )
     return shifted.astype(np.float32)
 
 

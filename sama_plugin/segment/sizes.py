@@ -1,8 +1,9 @@
 """Sizes of every SAM2 we can build, as data: the released 2.0 and 2.1 models and the mini one.
 
-A row holds what differs between models; what all SAM2 models share (pointer options, mask scaling, neck layout) is
-spelt out once in `build_sam2`, which assembles Meta's own classes without hydra. So no configuration file is read and
-the parameter names are those of the released checkpoints. Used by `segment/sam2.py`, the mini world and the tests.
+A row holds what differs between models; what all SAM2 models share (pointer options, mask scaling,
+neck layout) is spelt out once in `build_sam2`, which assembles Meta's own classes without hydra. So
+no configuration file is read and the parameter names are those of the released checkpoints. Used by
+`segment/sam2.py`, the mini world and the tests.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 class Sam2Sizes:
     """Everything that tells one SAM2 from another.
 
-    `image_size` is the square network input in pixels; the embedding has stride 16, mask logits stride 4.
-    `generation` is "2.0" or "2.1" (2.1 adds a spatial no-object embedding and signed, projected pointer times).
-    `width` is the channel count of embeddings, prompt tokens and object pointers; `memory_width` that of memories.
+    `image_size` is the square network input in pixels; the embedding has stride 16, mask logits
+    stride 4. `generation` is "2.0" or "2.1" (2.1 adds a spatial no-object embedding and signed,
+    projected pointer times). `width` is the channel count of embeddings, prompt tokens and object
+    pointers; `memory_width` that of memories.
     """
 
     generation: str = "2.1"
@@ -195,9 +197,7 @@ def _memory_encoder(sizes: Sam2Sizes):
     return MemoryEncoder(
         out_dim=sizes.memory_width,
         position_encoding=_sine(sizes.memory_width),
-        mask_downsampler=MaskDownSampler(
-            embed_dim=sizes.width, kernel_size=3, stride=2, padding=1
-        ),
+        mask_downsampler=MaskDownSampler(embed_dim=sizes.width, kernel_size=3, stride=2, padding=1),
         fuser=Fuser(
             CXBlock(
                 dim=sizes.width,
@@ -215,6 +215,4 @@ def _memory_encoder(sizes: Sam2Sizes):
 def _sine(width: int):
     from sam2.modeling.position_encoding import PositionEmbeddingSine
 
-    return PositionEmbeddingSine(
-        num_pos_feats=width, normalize=True, scale=None, temperature=10000
-    )
+    return PositionEmbeddingSine(num_pos_feats=width, normalize=True, scale=None, temperature=10000)

@@ -1,0 +1,356 @@
+"""From prompted frames to masks of the whole video.
+
+First every prompted frame of every object is decoded without memory; then each object is followed
+forward from its first prompted frame and backward from the same one. A frame is conditioned on all
+prompted frames, on the results of the frames just visited and on object pointers, exactly as SAM2's
+stock predictor does (and with its quirk that the backward pass also recalls the forward one's first
+frames). Objects whose recall has the same shape are computed as one batch. Results are yielded
+frame by frame, nothing older than the recall window is kept. Used by sessions, evaluation and the
+mini world.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Iterator, Mapping, Optional, Sequence, Union
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sama_plugin.errors import RegionError
+from sama_plugin.segment.base import Decoded, Memory, Prompt, Recall, Segmenter
+from sama_plugin.segment.store import FeatureStore
+
+ABSENT_LOGIT = -1024.0
+
+Given = Union[Prompt, Decoded, Tensor]
+
+
+@dataclass(frozen=True)
+class TrackOptions:
+    """How SAM2's results become tracks. The defaults are the stock predictor's, with empty prompted
+    frames left out.
+
+    blank_absent: logits of an object with score <= 0 become -1024. binarise_prompted: masks of
+    prompted frames are cut at 0 before they become memory. stability_fallback: an unstable single
+    mask gives way to the best candidate.
+    empty_conditions: whether a prompted frame with score <= 0 is remembered at all. directions:
+    "forward", "backward".
+    half_memory: memories rounded to bfloat16, as stock stores them. through_input: logits pass
+    through the network's input size on the way to the video's.
+    """
+
+    blank_absent: bool = True
+    binarise_prompted: bool = True
+    stability_fallback: bool = True
+    empty_conditions: bool = False
+    directions: tuple[str, ...] = ("forward", "backward")
+    half_memory: bool = False
+    through_input: bool = False
+
+
+DEFAULT = TrackOptions()
+
+STOCK = TrackOptions(empty_conditions=True)
+"""Meta's video predictor (with fp32 memories; `half_memory` adds its rounding)."""
+
+RELEASED = TrackOptions(
+    blank_absent=False,
+    binarise_prompted=False,
+    empty_conditions=True,
+    directions=("forward",),
+    through_input=True,
+)
+"""What SAMA and Sa2VA do with it."""
+
+
+@dataclass(frozen=True)
+class ObjectPrompt:
+    """One object: what is known of it on some frames.
+
+    Values of `frames` (by frame index, at least one): a `Prompt` of one row; a `Decoded` of one row
+    that was made elsewhere; or a mask (1, 1, S, S) of 0/1 at the segmenter's input size, which is
+    taken as it is.
+    """
+
+    frames: Mapping[int, Given]
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """Results of some objects on one frame: logits (O, 1, 4h, 4w), blanked by the options; iou,
+    score (O,); pointer (O, C); objects: their places in the list given to `propagate`; prompted
+    (O,) bool.
+    """
+
+    frame: int
+    objects: tuple[int, ...]
+    logits: Tensor
+    iou: Tensor
+    score: Tensor
+    pointer: Tensor
+    prompted: tuple[bool, ...]
+
+
+@dataclass
+class _Result:
+    """One object on one frame; all tensors have one row. `memory` is dropped when it leaves the
+    window.
+    """
+
+    logits: Tensor
+    iou: Tensor
+    score: Tensor
+    pointer: Tensor
+    memory: Optional[Memory] = None
+
+
+@dataclass
+class _Track:
+    """One object's results: prompted frames, those of them that condition others, and visited
+    frames.
+    """
+
+    prompted: dict[int, _Result] = field(default_factory=dict)
+    conditioning: dict[int, _Result] = field(default_factory=dict)
+    visited: dict[int, _Result] = field(default_factory=dict)
+
+    @property
+    def start(self) -> int:
+        return min(self.conditioning or self.prompted)
+
+
+@torch.no_grad()
+def propagate(
+    segmenter: Segmenter,
+    store: FeatureStore,
+    objects: Sequence[ObjectPrompt],
+    total: int,
+    *,
+    options: TrackOptions = DEFAULT,
+    mask_decoder: Optional[nn.Module] = None,
+) -> Iterator[FrameResult]:
+    """Follow `objects` through `total` frames; every (object, frame) that is reached comes exactly
+    once.
+
+    Forward frames ascend, then backward frames descend. An object whose prompted frames are all
+    empty is empty on all frames it would have reached. `mask_decoder` decodes prompted frames in
+    place of the segmenter's own.
+
+    Raises:
+        RegionError: an object without prompted frames, or a prompted frame outside the video.
+    """
+    _check(objects, total)
+    tracks = [_Track() for _ in objects]
+    if not tracks:
+        return
+    _decode_prompted(segmenter, store, objects, tracks, options, mask_decoder)
+    for direction in options.directions:
+        step = 1 if direction == "forward" else -1
+        yield from _pass(segmenter, store, tracks, total, step, options)
+
+
+def _pass(segmenter, store, tracks, total, step, options) -> Iterator[FrameResult]:
+    """One direction. The frame an object starts from belongs to the first direction."""
+    opening = options.directions[0] == ("forward" if step > 0 else "backward")
+    starts = [track.start for track in tracks]
+    order = range(min(starts), total) if step > 0 else range(max(starts), -1, -1)
+    for frame in order:
+        active = [
+            index
+            for index, start in enumerate(starts)
+            if (frame - start) * step > 0 or (opening and frame == start)
+        ]
+        if not active:
+            continue
+        for indices in _alike(tracks, active, frame):
+            _visit(segmenter, store, [tracks[i] for i in indices], frame, step, total, options)
+        yield _collect(tracks, active, frame)
+        for index in active:
+            _forget(tracks[index], frame, segmenter)
+
+
+def _check(objects: Sequence[ObjectPrompt], total: int) -> None:
+    for index, item in enumerate(objects):
+        outside = [frame for frame in item.frames if not 0 <= frame < total]
+        if not item.frames or outside:
+            found = f"prompted on frame(s) {outside}" if outside else "not prompted on any frame"
+            raise RegionError(f"object {index} is {found}; the video has frames 0 to {total - 1}")
+
+
+def _decode_prompted(segmenter, store, objects, tracks, options, mask_decoder) -> None:
+    """Results and memories of all prompted frames; prompts of equal shape on a frame are decoded
+    together.
+    """
+    frames = sorted({frame for item in objects for frame in item.frames})
+    store.prepare(frames)
+    for frame in frames:
+        here = [i for i, item in enumerate(objects) if frame in item.frames]
+        for indices in _equal_shapes([objects[i].frames[frame] for i in here], here):
+            given = [objects[i].frames[frame] for i in indices]
+            features = store.features(frame).expand(len(indices))
+            decoded = _result_of(segmenter, features, given, options, mask_decoder)
+            memory = _remember(segmenter, features, decoded, options, options.binarise_prompted)
+            for row, index in enumerate(indices):
+                result = _row(decoded, memory, row)
+                tracks[index].prompted[frame] = result
+                if options.empty_conditions or float(result.score) > 0:
+                    tracks[index].conditioning[frame] = result
+
+
+def _result_of(segmenter, features, given: list[Given], options, mask_decoder) -> Decoded:
+    first = given[0]
+    if isinstance(first, Decoded):
+        decoded = Decoded.cat(given)
+    elif isinstance(first, Prompt):
+        decoded = segmenter.decode(
+            features,
+            _stack(given),
+            mask_decoder=mask_decoder,
+            stability_fallback=options.stability_fallback,
+        )
+    else:
+        return segmenter.adopt(features, torch.cat(given))
+    return _blank(decoded, options)
+
+
+def _stack(prompts: list[Prompt]) -> Prompt:
+    def join(name: str) -> Optional[Tensor]:
+        parts = [getattr(prompt, name) for prompt in prompts]
+        return None if parts[0] is None else torch.cat(parts)
+
+    return Prompt(join("points"), join("labels"), join("mask"), join("vectors"))
+
+
+def _blank(decoded: Decoded, options: TrackOptions) -> Decoded:
+    if not options.blank_absent:
+        return decoded
+    absent = (decoded.score <= 0).view(-1, 1, 1, 1)
+    logits = torch.where(absent, torch.full_like(decoded.logits, ABSENT_LOGIT), decoded.logits)
+    return Decoded(**{**vars(decoded), "logits": logits})
+
+
+def _remember(segmenter, features, decoded: Decoded, options, binarise: bool) -> Memory:
+    size = (segmenter.image_size, segmenter.image_size)
+    wide = F.interpolate(decoded.logits.float(), size, mode="bilinear", align_corners=False)
+    memory = segmenter.remember(features, wide, decoded.score, binarise=binarise)
+    if options.half_memory:
+        memory = Memory(memory.features.bfloat16(), memory.position)
+    return memory
+
+
+def _row(decoded: Decoded, memory: Memory, row: int) -> _Result:
+    part = slice(row, row + 1)
+    kept = Memory(memory.features[part], memory.position)
+    return _Result(
+        decoded.logits[part].float(),
+        decoded.iou[part].float(),
+        decoded.score[part].float(),
+        decoded.pointer[part],
+        kept,
+    )
+
+
+def _visit(segmenter, store, tracks: list[_Track], frame, step, total, options) -> None:
+    """Compute one frame, which nobody prompted, of tracks whose recall has the same shape."""
+    if not tracks[0].conditioning:
+        for track in tracks:
+            track.visited[frame] = _nothing(track)
+        return
+    features = store.features(frame).expand(len(tracks))
+    recall = _recall(segmenter, tracks, frame, step, total)
+    conditioned = segmenter.condition(features, recall)
+    decoded = segmenter.decode(
+        conditioned, Prompt(), memoryless=False, stability_fallback=options.stability_fallback
+    )
+    decoded = _blank(decoded, options)
+    memory = _remember(segmenter, features, decoded, options, False)
+    for row, track in enumerate(tracks):
+        track.visited[frame] = _row(decoded, memory, row)
+
+
+def _nothing(track: _Track) -> _Result:
+    """The result on any frame for an object that no prompted frame has found."""
+    best = max(track.prompted.values(), key=lambda result: float(result.score))
+    blank = torch.full_like(best.logits, ABSENT_LOGIT)
+    return _Result(blank, torch.zeros_like(best.iou), best.score, best.pointer)
+
+
+def _recall(segmenter, tracks: list[_Track], frame: int, step: int, total: int) -> Recall:
+    """All prompted frames first, then visited ones from the farthest to the nearest; pointers
+    nearest first.
+    """
+    shape = tracks[0]
+
+    def memory(pick) -> Memory:
+        kept = [pick(track).memory for track in tracks]
+        return Memory(torch.cat([one.features for one in kept]), kept[0].position)
+
+    def pointer(pick) -> Tensor:
+        return torch.cat([pick(track).pointer for track in tracks])
+
+    memories = [(0, memory(lambda track, t=t: track.conditioning[t])) for t in shape.conditioning]
+    for distance in range(segmenter.memory_frames - 1, 0, -1):
+        t = frame - distance * step
+        if t in shape.visited:
+            memories.append((distance, memory(lambda track, t=t: track.visited[t])))
+    pointers = [
+        ((frame - t) * step, pointer(lambda track, t=t: track.conditioning[t]))
+        for t in shape.conditioning
+        if (frame - t) * step >= 0
+    ]
+    span = min(total, segmenter.pointer_limit)
+    for distance in range(1, span):
+        t = frame - distance * step
+        if t in shape.visited:
+            pointers.append((distance, pointer(lambda track, t=t: track.visited[t])))
+    return Recall(tuple(memories), tuple(pointers), span)
+
+
+def _alike(tracks, active: list[int], frame: int) -> list[list[int]]:
+    """Group the tracks that `frame` must be computed for by the frames they recall."""
+    groups: dict[tuple, list[int]] = {}
+    for index in active:
+        track = tracks[index]
+        if frame not in track.prompted:
+            visited = tuple(sorted(track.visited))
+            groups.setdefault((tuple(track.conditioning), visited), []).append(index)
+    return list(groups.values())
+
+
+def _equal_shapes(given: list[Given], places: list[int]) -> list[list[int]]:
+    """Group what is given for one frame by kind and by the shapes that have to agree in a batch."""
+    groups: dict[tuple, list[int]] = {}
+    for item, place in zip(given, places):
+        parts = vars(item) if not isinstance(item, Tensor) else {"mask": item}
+        shapes = tuple((name, None if part is None else part.shape) for name, part in parts.items())
+        groups.setdefault((type(item).__name__, shapes), []).append(place)
+    return list(groups.values())
+
+
+def _collect(tracks: list[_Track], active: list[int], frame: int) -> FrameResult:
+    prompted = tuple(frame in tracks[index].prompted for index in active)
+    results = [
+        tracks[index].prompted[frame] if known else tracks[index].visited[frame]
+        for index, known in zip(active, prompted)
+    ]
+    return FrameResult(
+        frame=frame,
+        objects=tuple(active),
+        logits=torch.cat([result.logits for result in results]),
+        iou=torch.cat([result.iou for result in results]),
+        score=torch.cat([result.score for result in results]),
+        pointer=torch.cat([result.pointer for result in results]),
+        prompted=prompted,
+    )
+
+
+def _forget(track: _Track, frame: int, segmenter: Segmenter) -> None:
+    """Drop what neither the coming frames nor the start of the backward pass can recall."""
+    for t, result in list(track.visited.items()):
+        nearest = min(abs(frame - t), abs(t - track.start))
+        if nearest >= segmenter.pointer_limit:
+            del track.visited[t]
+        elif nearest >= segmenter.memory_frames:
+            result.memory = None

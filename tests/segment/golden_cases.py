@@ -1,0 +1,111 @@
+"""Golden cases of the segmenter: tiny models with the sizes of a case's `meta.json` and its
+weights.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from sama_plugin.segment.sam2 import Sam2Segmenter
+from sama_plugin.segment.sizes import Sam2Sizes, build_sam2
+
+
+@dataclass
+class Case:
+    """One folder: meta, inputs, outputs and weights by name."""
+
+    name: str
+    meta: dict
+    inputs: dict
+    outputs: dict
+    weights: dict
+
+
+def cases(golden: Path, topic: str) -> list[Case]:
+    """All case folders of a topic; more may be added without touching the tests."""
+    folders = sorted(path.parent for path in (golden / topic).glob("*/meta.json"))
+    assert folders, f"no golden cases below {golden / topic}"
+    return [
+        Case(
+            folder.name,
+            json.loads((folder / "meta.json").read_text()),
+            *(
+                load_file(str(folder / f"{part}.safetensors"))
+                for part in ("inputs", "outputs", "weights")
+            ),
+        )
+        for folder in folders
+    ]
+
+
+def sizes_of(meta: dict) -> Sam2Sizes:
+    hyper, flags = meta["hyper"], meta["sam2_flags"]
+    return Sam2Sizes(
+        generation="2.1" if flags.get("no_obj_embed_spatial") else "2.0",
+        image_size=hyper["image_size"],
+        embed_dim=hyper["embed_dim"],
+        heads=hyper["heads"],
+        stages=tuple(hyper["stages"]),
+        global_blocks=tuple(hyper["global_att"]),
+        windows=tuple(hyper["window_spec"]),
+        background=tuple(hyper["bkg"]),
+        width=hyper["d_model"],
+        memory_width=hyper["mem_dim"],
+        memory_layers=hyper["mem_layers"],
+        memory_ffn=hyper["mem_ff"],
+        memory_frames=hyper["num_maskmem"],
+    )
+
+
+def segmenter_of(case: Case, **overrides: list) -> Sam2Segmenter:
+    """The tiny segmenter of a case; `overrides` replace parameters by Meta's names."""
+    module = build_sam2(sizes_of(case.meta))
+    state = {_meta_name(name): value for name, value in case.weights.items()}
+    state = {name: value for name, value in state.items() if name is not None}
+    for name, value in overrides.items():
+        state[name] = torch.tensor(value).view_as(state[name])
+    module.load_state_dict(state)
+    return Sam2Segmenter("tiny", module)
+
+
+def seg_head_of(case: Case) -> torch.nn.Sequential:
+    """The [SEG] projection `text_hidden_fcs` of a case."""
+    weights = {n: v for n, v in case.weights.items() if n.startswith("text_hidden_fcs.")}
+    numbers = sorted({int(name.split(".")[-2]) for name in weights})
+    layers = []
+    for number in numbers:
+        weight = next(v for n, v in weights.items() if n.endswith(f".{number}.weight"))
+        bias = next(v for n, v in weights.items() if n.endswith(f".{number}.bias"))
+        linear = torch.nn.Linear(*reversed(weight.shape))
+        linear.load_state_dict({"weight": weight, "bias": bias})
+        layers += [linear, torch.nn.ReLU()]
+    return torch.nn.Sequential(*layers[:-1])
+
+
+def _meta_name(name: str):
+    if name.startswith("text_hidden_fcs."):
+        return None
+    for prefix in ("grounding_encoder.sam2_model.", "grounding_encoder."):
+        if name.startswith(prefix):
+            name = name[len(prefix) :]
+    return name.replace(".g_weight", ".gamma")
+
+
+class Frames:
+    """A video reader over an array (T, H, W, 3) that counts what it hands out."""
+
+    def __init__(self, frames: np.ndarray):
+        self.array, self.read = frames, 0
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def frames(self, indices) -> np.ndarray:
+        self.read += len(indices)
+        return self.array[list(indices)]
