@@ -11,15 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sama_plugin.data.batch import SamaBatch
+from sama_plugin.data.collate import entries_on_rows
 from sama_plugin.data.encode import Question
 from sama_plugin.dialog.sample import Region
 from sama_plugin.media.frames import FramePlan
-from sama_plugin.media.masks import resize_area
 from sama_plugin.media.video import VideoReader
 from sama_plugin.model.attach import SamaModel
 from sama_plugin.model.sama import VisualCache
@@ -96,7 +95,13 @@ class VisualMemory:
         questions = [turn.question for turn in prompted]
         length = max((len(question.ids) for question in questions), default=1)
         owners = [number for number, turn in enumerate(prompted) for _ in turn.regions]
-        entries = self._entries([region for turn in prompted for region in turn.regions])
+        entries = entries_on_rows(
+            [region for turn in prompted for region in turn.regions],
+            self.row,
+            self.reader.size,
+            self.sama.adapter.grid(self.sama.host),
+            self.sama.config.region.shape_size,
+        )
         frames = sorted(self.row, key=self.row.get)
         return SamaBatch(
             frame_owner=_long([0] * len(frames)),
@@ -111,28 +116,12 @@ class VisualMemory:
             ).bool(),
             question_kind=_padded([question.kinds for question in questions], length),
             region_prompt=_long(owners),
-            **entries,
+            entry_owner=_long(entries.owner),
+            entry_row=_long(entries.row),
+            entry_weights=torch.from_numpy(entries.weights),
+            entry_shape=torch.from_numpy(entries.shape),
             sample_ids=[self.reader.name],
         )
-
-    def _entries(self, regions: Sequence[Region]) -> dict[str, Tensor]:
-        """Masks of all regions' prompts on the visual grid and on the shape grid."""
-        height, width = self.sama.adapter.grid(self.sama.host)
-        size = self.sama.config.region.shape_size
-        owners, rows, weights, shapes = [], [], [], []
-        for number, region in enumerate(regions):
-            for prompt in region.prompts:
-                mask = prompt.mask_array(*self.reader.size)
-                owners.append(number)
-                rows.append(self.row[prompt.frame])
-                weights.append(resize_area(mask, height, width).reshape(-1))
-                shapes.append(resize_area(mask, size, size))
-        return {
-            "entry_owner": _long(owners),
-            "entry_row": _long(rows),
-            "entry_weights": _stack(weights, (height * width,)),
-            "entry_shape": _stack(shapes, (size, size)),
-        }
 
     def _rows(self, frames: Sequence[int]) -> Tensor:
         return _long([self.row[frame] for frame in frames])
@@ -140,10 +129,6 @@ class VisualMemory:
 
 def _long(values: Sequence[int]) -> Tensor:
     return torch.tensor(list(values), dtype=torch.long)
-
-
-def _stack(arrays: Sequence[np.ndarray], shape: tuple[int, ...]) -> Tensor:
-    return torch.from_numpy(np.stack(arrays)).float() if arrays else torch.zeros(0, *shape)
 
 
 def _padded(rows: Sequence[Sequence[int]], length: int) -> Tensor:
