@@ -1,0 +1,160 @@
+"""`sama data check|peek|convert`: read a dataset as training would, before a GPU is paid for.
+
+sama data check configs/train/mini.yaml                       # every source of a training run
+sama data check qa.json --format videorefer_700k --root clips # one annotation file
+sama data peek qa.json --format videorefer_700k --root clips --out peek.html
+sama data convert qa.json qa.jsonl --format videorefer_700k --root clips
+
+`check` ends with 0 (nothing is lost), 1 (some records are), 2 (there is no usable sample).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from sama_plugin.errors import ConfigError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of the verb."""
+    actions = parser.add_subparsers(dest="action", required=True)
+    check = actions.add_parser("check", help="list what is wrong, by file, record and field")
+    _add_source(check)
+    check.add_argument("--json", action="store_true", help="print the whole report as JSON")
+    check.add_argument("--no-decode", action="store_true", help="open clips, decode no frame")
+    peek = actions.add_parser("peek", help="write a page of what the model will see")
+    _add_source(peek)
+    peek.add_argument("--model", default="mini", help="packaged model or host checkpoint folder")
+    peek.add_argument("--out", type=Path, default=Path("peek.html"), help="the page")
+    peek.add_argument("--samples", type=int, default=8, help="samples of each source")
+    convert = actions.add_parser("convert", help="write the samples in another format")
+    _add_source(convert)
+    convert.add_argument("out", type=Path, help="annotation file to write")
+    convert.add_argument("--to", default="sama", help="format to write (default: ours)")
+    convert.add_argument("--keep-good", action="store_true", help="leave bad records out")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what was asked; the worst source decides the exit code."""
+    actions = {"check": _check, "peek": _peek, "convert": _convert}
+    return actions[args.action](args)
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", help="annotation file, or the YAML of a training run")
+    parser.add_argument("--format", help="format of an annotation file, e.g. sama, sama_239k")
+    parser.add_argument("--root", default="", help="media folder (default: that of the file)")
+    parser.add_argument("--limit", type=int, default=0, help="only the first samples")
+    parser.add_argument(
+        "--option", action="append", default=[], metavar="NAME=VALUE", help="of the format"
+    )
+
+
+def _check(args: argparse.Namespace) -> int:
+    from sama_plugin.data.check import check_source
+
+    sources, frames = _sources(args)
+    reports = []
+    for source in sources:
+        progress = _progress(source.name)
+        reports.append(check_source(source, frames, decode=not args.no_decode, progress=progress))
+        if not args.json:
+            print("\n".join(reports[-1].lines()))
+    if args.json:
+        print(json.dumps([report.to_json() for report in reports], indent=2))
+    return max(report.exit_code for report in reports)
+
+
+def _peek(args: argparse.Namespace) -> int:
+    import numpy as np
+
+    from sama_plugin.data.peek import peek
+    from sama_plugin.data.pointing import point
+    from sama_plugin.data.sources import open_source
+
+    sources, frames = _sources(args)
+    rng = np.random.default_rng(0)
+    shown = []
+    for source in sources:
+        opened = open_source(source)
+        step = max(1, len(opened) // args.samples)
+        for sample in opened[: step * args.samples : step]:
+            shown.append((point(sample, source.pointing, rng), source.frames or frames))
+    print(peek(shown, _encoder(args.model), args.out))
+    return 0
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from sama_plugin.data.formats import FORMATS
+    from sama_plugin.data.report import Quarantine, Strict
+
+    writer = FORMATS.get(args.to)
+    if not hasattr(writer, "write"):
+        raise ConfigError(f"format {args.to!r} is read only; --to sama holds every feature")
+    (source,), _ = _sources(args)
+    root = source.root or Path(source.path).parent
+    report: Any = Quarantine() if args.keep_good else Strict()
+    samples = FORMATS.get(source.format).read(source.path, root, report=report, **source.options)
+    count = writer.write(samples, args.out, root)
+    print(f"{args.out}: {count} records, media paths from {root}")
+    if args.keep_good and report.dropped:
+        print(f"left out: {len(report.dropped)} ({report.summary()})", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _sources(args: argparse.Namespace) -> tuple[list[Any], Any]:
+    """The sources that are meant, and the frame policy of those that name none."""
+    from sama_plugin.data.sources import SourceConfig
+    from sama_plugin.media.frames import FramePolicy
+
+    if args.format is None:
+        if not args.source.endswith((".yaml", ".yml")):
+            raise ConfigError(f"{args.source}: give its --format, or the YAML of a training run")
+        from sama_plugin.settings import load_yaml
+        from sama_plugin.train.config import TrainConfig
+
+        config, _ = load_yaml(TrainConfig, args.source)
+        limited = [dataclasses.replace(one, limit=args.limit or one.limit) for one in config.data]
+        return limited, config.sama.frames
+    options = dict(_option(text) for text in args.option)
+    source = SourceConfig(
+        format=args.format, path=args.source, root=args.root, limit=args.limit, options=options
+    )
+    return [source], FramePolicy()
+
+
+def _option(text: str) -> tuple[str, Any]:
+    import yaml
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--option {text!r} is not NAME=VALUE")
+    return name, yaml.safe_load(value)
+
+
+def _encoder(model: str) -> Any:
+    """Tokenises as the host would; only its tokenizer and sizes are used."""
+    from sama_plugin.data.encode import Encoder
+    from sama_plugin.dialog.tokens import add_tokens
+    from sama_plugin.hosts.base import find_adapter
+    from sama_plugin.infer.load import load_host
+
+    host, tokenizer = load_host(model)
+    adapter = find_adapter(host)
+    add_tokens(tokenizer)
+    height, width = adapter.grid(host)
+    return Encoder(tokenizer, adapter, height * width)
+
+
+def _progress(name: str) -> Any:
+    def show(count: int) -> None:
+        if sys.stderr.isatty() and count % 50 == 0:
+            print(f"  {name}: {count} samples", file=sys.stderr, end="\r", flush=True)
+
+    return show

@@ -1,0 +1,90 @@
+"""`sama data`: exit codes, the report, and files that convert and back."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sama_plugin import cli
+from sama_plugin.data.formats import sama, videorefer_700k
+from tests.data.factories import grounded_sample, plain_sample, region, write_clip
+
+
+@pytest.fixture
+def folder(tmp_path):
+    clip = write_clip(tmp_path / "clip.npy")
+    good = [grounded_sample(clip), plain_sample(clip)]
+    sama.write(good, tmp_path / "good.jsonl", tmp_path)
+    text = (tmp_path / "good.jsonl").read_text()
+    (tmp_path / "mixed.jsonl").write_text(text + "{\n")
+    (tmp_path / "bad.jsonl").write_text("{\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("file", "code"), [("good", 0), ("mixed", 1), ("bad", 2)])
+def test_check_exits_with_what_it_found(folder, file, code, capsys):
+    path = str(folder / f"{file}.jsonl")
+    assert cli.main(["data", "check", path, "--format", "sama"]) == code
+    assert f"{file}: " in capsys.readouterr().out
+    assert cli.main(["data", "check", path, "--format", "sama", "--json"]) == code
+    (report,) = json.loads(capsys.readouterr().out)
+    assert report["exit_code"] == code and len(report["dropped"]) == bool(code)
+
+
+def test_check_reads_the_sources_of_a_training_run(folder, capsys):
+    config = folder / "train.yaml"
+    sources = [
+        {"format": "sama", "path": str(folder / f"{name}.jsonl")} for name in ("good", "bad")
+    ]
+    config.write_text(json.dumps({"data": sources}))
+    assert cli.main(["data", "check", str(config)]) == 2
+    assert "good: 2 samples" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check", "good.jsonl"],
+        ["check", "good.jsonl", "--format", "samma"],
+        ["check", "good.jsonl", "--format", "sama", "--option", "x"],
+        ["convert", "mixed.jsonl", "out.jsonl", "--format", "sama"],
+    ],
+)
+def test_what_cannot_be_done_is_one_message(folder, arguments, capsys):
+    paths = [str(folder / word) if word.endswith(".jsonl") else word for word in arguments]
+    assert cli.main(["data", *paths]) == 2
+    assert capsys.readouterr().err.startswith("sama: ")
+    assert not (folder / "out.jsonl").exists()
+
+
+def test_convert_and_back(folder, capsys):
+    clip = str(folder / "clip.npy")
+    sample = grounded_sample(clip)
+    turn = sample.turns[0].__class__("what is <region>?", "a ball", (region(2, 5),))
+    referring = sample.__class__("r", sample.media, (turn,))
+    videorefer_700k.write([referring], folder / "a.json", folder)
+    there = ["data", "convert", str(folder / "a.json"), str(folder / "b.jsonl")]
+    assert cli.main([*there, "--format", "videorefer_700k"]) == 0
+    back = ["data", "convert", str(folder / "b.jsonl"), str(folder / "c.json")]
+    assert cli.main([*back, "--format", "sama", "--to", "videorefer_700k"]) == 0
+    assert (folder / "c.json").read_text() == (folder / "a.json").read_text()
+
+
+def test_convert_can_leave_bad_records_out(folder, capsys):
+    arguments = ["data", "convert", str(folder / "mixed.jsonl"), str(folder / "out.jsonl")]
+    assert cli.main([*arguments, "--format", "sama", "--keep-good"]) == 1
+    assert len((folder / "out.jsonl").read_text().splitlines()) == 2
+    assert "bad_json_line" in capsys.readouterr().err
+
+
+def test_peek_writes_the_page(folder, monkeypatch, capsys):
+    from sama_plugin.infer import load
+    from sama_plugin.miniworld.host import tiny_host
+
+    monkeypatch.setattr(load, "load_host", lambda name: tiny_host(seed=0))
+    out = folder / "page.html"
+    path = str(folder / "good.jsonl")
+    assert cli.main(["data", "peek", path, "--format", "sama", "--out", str(out)]) == 0
+    assert capsys.readouterr().out.strip() == str(out)
+    assert "<h2>grounded</h2>" in out.read_text() and "<h2>plain</h2>" in out.read_text()
