@@ -38,7 +38,7 @@ from sama_plugin.infer.grounding import Grounder
 from sama_plugin.infer.visual import Turn, VisualMemory
 from sama_plugin.media.frames import FramePlan, FramePolicy, plan_frames
 from sama_plugin.media.prompts import RegionPrompt
-from sama_plugin.media.video import open_video
+from sama_plugin.media.video import VideoReader, open_video
 from sama_plugin.model.attach import SamaModel
 from sama_plugin.model.generate import (
     Generation,
@@ -56,8 +56,8 @@ class VideoSession:
 
     Args:
         sama: an attached host; it is put in eval mode.
-        source: whatever `open_video` reads: a file, a folder of frames, an array (T, H, W, 3)
-            uint8.
+        source: an open `VideoReader` (the session closes it), or whatever `open_video` reads: a
+            file, a folder of frames, an array (T, H, W, 3) uint8.
         frames: which frames are read, as a policy (by default the one the adapter was trained with)
             or as a ready plan. `aggregator=0` gives the host's own prompt: no context tokens.
 
@@ -76,9 +76,10 @@ class VideoSession:
     ):
         began = time.perf_counter()
         self.sama = sama
-        self.reader = open_video(source)
+        self.reader = source if isinstance(source, VideoReader) else open_video(source)
         self.plan = _plan(sama, self.reader, frames)
-        self.media = sample.Media("image" if self.reader.still else "video", str(source)[:400])
+        where = str(source) if isinstance(source, (str, Path)) else self.reader.name
+        self.media = sample.Media("image" if self.reader.still else "video", where)
         self.regions: dict[str, sample.Region] = {}
         self.turns: list[Turn] = []
         self.answers: list[Answer] = []
