@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 
 REQUIRED = [
     "numpy>=1.23",
-    "pillow>=9.4",
+    "pillow>=10.1",
     "pyyaml>=6.0",
     "torch>=2.1",
     "safetensors>=0.4",

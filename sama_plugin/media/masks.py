@@ -121,7 +121,7 @@ def write_png(path: Union[str, Path], labels: np.ndarray) -> None:
     if labels.dtype == bool:
         picture = Image.fromarray(labels.astype(np.uint8) * 255)
     else:
-        picture = Image.fromarray(labels.astype(np.uint8), mode="P")
+        picture = Image.fromarray(labels.astype(np.uint8))
         picture.putpalette(index_palette().ravel().tolist())
     with atomic_path(path) as temporary:
         picture.save(temporary, format="PNG")

@@ -65,6 +65,7 @@ def draw_frames(
     *,
     indices: Optional[Sequence[int]] = None,
     prompts: Optional[Mapping[str, Sequence[RegionPrompt]]] = None,
+    colours: Sequence[Colour] = (),
     least_side: int = LEAST_SIDE,
 ) -> Iterator[np.ndarray]:
     """One drawn frame after the other, so that a long clip need not fit into memory.
@@ -78,14 +79,15 @@ def draw_frames(
         indices: source frame of each picture, by which tracks and prompts are looked up; default:
             0, 1, 2 ...
         prompts: region prompts by the name of their region.
+        colours: colour of each track, where its id should not decide it.
         least_side: enlarge frames whose shorter side is below this; 0: never.
     """
-    for name, given in (("labels", labels), ("ids", ids)):
+    for name, given in (("labels", labels), ("ids", ids), ("colours", colours)):
         if given and len(given) != len(tracks):
             raise DataError(f"{len(tracks)} tracks with {len(given)} {name}", field=name)
     words = list(labels) or [""] * len(tracks)
     badges = [str(identity) for identity in ids] or [None] * len(tracks)
-    colours = [colour_of(identity) for identity in (ids or range(len(tracks)))]
+    colours = list(colours) or [colour_of(one) for one in (ids or range(len(tracks)))]
     objects = [one for one in zip(tracks, words, badges, colours) if one[0] is not None]
     for position, frame in enumerate(frames):
         index = position if indices is None else indices[position]
@@ -105,9 +107,7 @@ def enlargement(height: int, width: int, least_side: int = LEAST_SIDE) -> int:
 
 
 def _draw(frame: np.ndarray, masks: list, pointed: list, least_side: int) -> np.ndarray:
-    """One frame: large masks first, then prompts, then all labels, none over another where there is
-    room.
-    """
+    """One frame: large masks first, then prompts, then labels, kept apart where there is room."""
     scale = enlargement(*frame.shape[:2], least_side)
     canvas = _enlarged(frame, scale)
     short = min(canvas.size)
@@ -122,14 +122,8 @@ def _draw(frame: np.ndarray, masks: list, pointed: list, least_side: int) -> np.
         _paint_mask(canvas, mask, colour, scale, stroke)
         anchors.append((_scaled(_middle(mask), scale), words, badge, colour))
     for name, prompt in pointed:
-        anchors.append(
-            (
-                _paint_prompt(canvas, prompt, colour_of(name), scale, stroke),
-                name,
-                None,
-                colour_of(name),
-            )
-        )
+        colour = colour_of(name)
+        anchors.append((_paint_prompt(canvas, prompt, colour, scale, stroke), name, None, colour))
     for box, words, badge, colour in anchors:
         if words or badge:
             _place(canvas, tag(words, colour, letters, badge), box, placed)

@@ -31,7 +31,7 @@ def write_video(path: PathLike, frames: Iterable[np.ndarray], fps: float) -> Pat
 
     Args:
         path: `.mp4` (H.264, yuv420p, plays in browsers; a row or column is added where a side is
-            odd) or `.gif`.
+            odd) or `.gif` (equal neighbours are kept as one longer frame).
         frames: an array (T, H, W, 3) or anything that yields frames; at least one.
         fps: frames a second.
 
