@@ -1,9 +1,11 @@
-"""The mini host: a real `InternVLForConditionalGeneration` small enough to learn the mini world on one CPU core.
+"""The mini host: a real `InternVLForConditionalGeneration` small enough to learn the mini world on
+one CPU core.
 
-Only sizes differ from InternVL3: a ViT with pixel shuffle 0.5 and an MLP projector, a Qwen2 decoder, ChatML, the same
-special tokens. A 128x128 frame costs 64 tokens. It sees and talks; it knows nothing of regions or masks, which is what
-`--plugin sama` then adds. `load_mini` gives the packaged weights (made by `pretrain_host.py`), `build_mini` the same
-model with random weights, `tiny_host` a much smaller one for unit tests. Used by the demo, the tests and the docs.
+Only sizes differ from InternVL3: a ViT with pixel shuffle 0.5 and an MLP projector, a Qwen2
+decoder, ChatML, the same special tokens. A 128x128 frame costs 64 tokens. It sees and talks; it
+knows nothing of regions or masks, which is what `--plugin sama` then adds. `load_mini` gives the
+packaged weights (made by `pretrain_host.py`), `build_mini` the same model with random weights,
+`tiny_host` a much smaller one for unit tests. Used by the demo, the tests and the docs.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ ASSET = "mini/host"
 class HostShape:
     """Sizes of a small native InternVL.
 
-    `image` and `patch` are pixels; a frame gives `(image / patch / 2) ** 2` tokens after pixel shuffle.
+    `image` and `patch` are pixels; a frame gives `(image / patch / 2) ** 2` tokens after pixel
+    shuffle.
     """
 
     image: int = 128
@@ -73,7 +76,9 @@ TINY = HostShape(
 
 
 def host_config(shape: HostShape, tokenizer: PreTrainedTokenizerFast) -> InternVLConfig:
-    """The transformers configuration of `shape`; every size that depends on the tokenizer is read from it."""
+    """The transformers configuration of `shape`; every size that depends on the tokenizer is read
+    from it.
+    """
     from transformers import InternVLConfig
 
     return InternVLConfig(
@@ -86,6 +91,7 @@ def host_config(shape: HostShape, tokenizer: PreTrainedTokenizerFast) -> InternV
             "patch_size": [shape.patch, shape.patch],
             "attention_bias": True,
             "layer_scale_init_value": 1.0,
+            "initializer_range": shape.vision_width**-0.5 / 2,
         },
         text_config={
             "model_type": "qwen2",
@@ -111,7 +117,9 @@ def host_config(shape: HostShape, tokenizer: PreTrainedTokenizerFast) -> InternV
 def build_host(
     shape: HostShape, seed: int = 0
 ) -> tuple[InternVLForConditionalGeneration, PreTrainedTokenizerFast]:
-    """A host of any `shape` with random weights that depend on `seed` only; fp32, eval mode, global RNG untouched."""
+    """A host of any `shape` with random weights that depend on `seed` only; fp32, eval mode, global
+    RNG untouched.
+    """
     import torch
     from transformers import GenerationConfig, InternVLForConditionalGeneration
 
@@ -138,7 +146,9 @@ def build_mini(
 def tiny_host(
     seed: int = 0,
 ) -> tuple[InternVLForConditionalGeneration, PreTrainedTokenizerFast]:
-    """A host for unit tests: 64x64 frames, 16 tokens a frame, width 48; same classes and tokenizer as the mini."""
+    """A host for unit tests: 64x64 frames, 16 tokens a frame, width 48; same classes and tokenizer
+    as the mini.
+    """
     return build_host(TINY, seed)
 
 

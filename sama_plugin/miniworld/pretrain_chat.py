@@ -1,0 +1,178 @@
+"""Stage VL of the mini host's pre-training: many questions about each clip, answered in one packed
+conversation.
+
+A sample is exactly what the host is given later: `Frame{i}: <img>...</img>` lines and a first
+question in the first user message, further ChatML turns after it; only the assistant's words and
+`<|im_end|>` are learnt. Packing some ten turns behind one set of frames lets every encoded frame
+serve ten questions. The number of frames and their indices vary, four uniform ones most often.
+`measure` scores single questions about held-out clips by exact match. Used by `pretrain_host.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from sama_plugin.hosts.internvl.prompt import visual_prefix
+from sama_plugin.miniworld import language
+from sama_plugin.miniworld.host import MINI
+from sama_plugin.miniworld.pretrain_vision import clip_of
+from sama_plugin.miniworld.rendered import RenderedClips
+from sama_plugin.miniworld.things import FRAMES
+
+IGNORE = -100
+FRAME_COUNTS = {1: 0.04, 2: 0.08, 3: 0.13, 4: 0.50, 5: 0.13, 6: 0.12}
+UNIFORM_SHARE = 0.7
+TURNS = 12
+TEXT_TOKENS = 260
+
+
+@dataclass
+class ChatBatch:
+    """`ids`, `labels` (B, L) long, right-padded; `frames` uint8 (B * K, 128, 128, 3)."""
+
+    ids: torch.Tensor
+    labels: torch.Tensor
+    frames: np.ndarray
+
+
+class ChatEncoder:
+    """Turns of a conversation -> ids and labels, in the host's own prompt form."""
+
+    def __init__(self, tokenizer: object):
+        self._tokenizer = tokenizer
+        self._known: dict[str, list[int]] = {}
+        self.pad = tokenizer.pad_token_id
+
+    def __call__(
+        self, frames: int, turns: list[tuple[str, str]], budget: int
+    ) -> tuple[list[int], list[int]]:
+        """Whole turns while their text fits `budget` tokens; always at least one turn."""
+        ids, labels, used = [], [], 0
+        prefix = self._encode(visual_prefix(frames, MINI.tokens_per_frame, video=True))
+        for question, answer in turns:
+            opening = self._encode("<|im_start|>user\n") + ([] if ids else prefix)
+            asked = self._encode(question) + self._encode("<|im_end|>\n<|im_start|>assistant\n")
+            said = self._encode(answer) + self._encode("<|im_end|>")
+            used += len(asked) + len(said)
+            if ids and used > budget:
+                break
+            ids += opening + asked + said + self._encode("\n")
+            labels += [IGNORE] * len(opening + asked) + said + [IGNORE]
+        return ids, labels
+
+    def _encode(self, text: str) -> list[int]:
+        if text not in self._known:
+            self._known[text] = self._tokenizer(text).input_ids
+        return self._known[text]
+
+
+def sample_chat(
+    clips: RenderedClips, encoder: ChatEncoder, rng: np.random.Generator, batch: int
+) -> ChatBatch:
+    """Fresh conversations about `batch` random clips, all with the same number of frames."""
+    count = int(rng.choice(list(FRAME_COUNTS), p=list(FRAME_COUNTS.values())))
+    rows, frames = [], []
+    for index in rng.integers(clips.ready, size=batch):
+        clip = clip_of(clips.split, int(index))
+        turns = language.chat_turns(clip, rng, TURNS)
+        if count < 3:
+            turns = [turn for turn in turns if turn.kind in language.STILL_KINDS] or turns[:1]
+        rows.append(encoder(count, [(t.question, t.answer) for t in turns], TEXT_TOKENS))
+        frames.append(clips.frames[index][pick_frames(rng, count)])
+    return collate(rows, frames, encoder.pad)
+
+
+def pick_frames(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Sorted frame indices: midpoints of equal segments most of the time, else one at random in
+    each segment.
+    """
+    edges = np.arange(count + 1) * FRAMES / count
+    if rng.random() < UNIFORM_SHARE:
+        return ((edges[:-1] + edges[1:]) / 2).astype(int)
+    return (edges[:-1] + rng.random(count) * np.diff(edges)).astype(int)
+
+
+def collate(rows: list, frames: list, pad: int) -> ChatBatch:
+    """Pad on the right, to a multiple of 16."""
+    length = -(-max(len(ids) for ids, _ in rows) // 16) * 16
+    ids = torch.full((len(rows), length), pad)
+    labels = torch.full((len(rows), length), IGNORE)
+    for row, (tokens, targets) in enumerate(rows):
+        ids[row, : len(tokens)] = torch.tensor(tokens)
+        labels[row, : len(targets)] = torch.tensor(targets)
+    return ChatBatch(ids, labels, np.concatenate(frames))
+
+
+def answer_logits(
+    model, batch: ChatBatch, features: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (A, V) and targets (A,) of the learnt positions only; `features` (B * K, N, C) fill
+    the placeholders.
+    """
+    embeds = model.get_input_embeddings()(batch.ids)
+    places = (batch.ids == model.config.image_token_id)[..., None]
+    embeds = embeds.masked_scatter(places, features.to(embeds.dtype))
+    hidden = model.model.language_model(inputs_embeds=embeds, use_cache=False).last_hidden_state
+    targets = batch.labels[:, 1:]
+    learnt = targets != IGNORE
+    return model.lm_head(hidden[:, :-1][learnt]), targets[learnt]
+
+
+def chat_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(logits.float(), targets)
+
+
+def held_out(clips: RenderedClips, encoder: ChatEncoder, count: int, per_clip: int) -> list[tuple]:
+    """Fixed questions about held-out clips: (row, frame indices, clip index, turn), four uniform
+    frames each.
+    """
+    picked = []
+    midpoints = ((np.arange(4) + 0.5) * FRAMES / 4).astype(int)
+    for index in range(min(count, clips.ready)):
+        rng = np.random.default_rng([7, index])
+        for turn in language.chat_turns(clip_of(clips.split, index), rng, per_clip)[:per_clip]:
+            row = encoder(4, [(turn.question, turn.answer)], TEXT_TOKENS)
+            picked.append((row, midpoints, index, turn))
+    return picked
+
+
+@torch.no_grad()
+def measure(
+    model, tokenizer, clips: RenderedClips, questions: list[tuple], features_of, batch: int = 16
+) -> dict:
+    """Exact match overall and per kind; `near`: among answers with numbers, all numbers within one
+    of the truth.
+
+    Every answer token is predicted from the true ones before it. All of them right is the same
+    event as greedy decoding giving exactly this answer, at a tenth of the cost.
+    """
+    exact, near = defaultdict(list), []
+    for start in range(0, len(questions), batch):
+        part = questions[start : start + batch]
+        rows = [row for row, *_ in part]
+        frames = [clips.frames[index][picked] for _, picked, index, _ in part]
+        chat = collate(rows, frames, tokenizer.pad_token_id)
+        logits, targets = answer_logits(model, chat, features_of(chat.frames))
+        lengths = (chat.labels != IGNORE).sum(1).tolist()
+        guesses = logits.argmax(-1).split(lengths)
+        for (*_, turn), guess, target in zip(part, guesses, targets.split(lengths)):
+            exact[turn.kind].append(bool((guess == target).all()))
+            truth = _numbers(tokenizer.decode(target))
+            if truth:
+                said = _numbers(tokenizer.decode(guess))
+                near.append(
+                    len(said) == len(truth) and all(abs(a - b) < 2 for a, b in zip(said, truth))
+                )
+    scores = {kind: sum(hits) / len(hits) for kind, hits in sorted(exact.items())}
+    every = [hit for hits in exact.values() for hit in hits]
+    return {"all": sum(every) / len(every), "near": sum(near) / max(len(near), 1), **scores}
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(digits) for digits in re.findall(r"\d+", text)]
