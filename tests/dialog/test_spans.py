@@ -48,7 +48,8 @@ def test_text_is_what_the_host_would_have_encoded(encoder):
     layout = _example(encoder)
     text = encoder.tokenizer.decode(layout.ids)
     assert text == (
-        f"<|im_start|>user\nFrame1: <img>{IMAGE_TOKEN * 3}</img>\nFrame2: <img>{IMAGE_TOKEN * 3}</img>\n"
+        f"<|im_start|>user\nFrame1: <img>{IMAGE_TOKEN * 3}</img>\n"
+        f"Frame2: <img>{IMAGE_TOKEN * 3}</img>\n"
         "<|context|><|context|><|context|><|context|>\n"
         "what does <vp><|region|><|region|></vp> do [SEG]<|im_end|>\n<|im_start|>assistant\n"
         "<p> the dog </p> [SEG] runs<|im_end|>"
