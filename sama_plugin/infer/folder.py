@@ -35,12 +35,12 @@ from sama_plugin.infer.regions import visibility
 from sama_plugin.infer.session import VideoSession
 from sama_plugin.infer.visual import Turn
 from sama_plugin.media.frames import midpoints
-from sama_plugin.viz.colours import Colour, colour_of
+from sama_plugin.viz.colours import Colour, colour_of, hex_of
 from sama_plugin.viz.draw import draw_frames, overlay
 from sama_plugin.viz.sheet import contact_sheet
 from sama_plugin.viz.write import write_jpeg, write_video
 
-SHEET_FRAMES = 8
+SHEET_FRAMES, SHEET_COLUMNS = 12, 3
 CHUNK = 16
 """Frames decoded at a time while a video is written."""
 
@@ -76,6 +76,8 @@ def write_media(
     """
     base = base or folder
     colours = phrase_colours(session)
+    shown = {name: _hex(colour) for name, colour in colours.items()}
+    shown.update({name: hex_of(name) for name in session.regions})
     return ConversationView(
         title,
         _facts(session),
@@ -84,6 +86,7 @@ def write_media(
             _turn(session, number, turn, answer, colours, folder, base)
             for number, (turn, answer) in enumerate(zip(session.turns, session.answers), start=1)
         ),
+        shown,
     )
 
 
@@ -118,9 +121,9 @@ def _turn(
                 phrase.text,
                 phrase.start,
                 phrase.end,
-                "#{:02x}{:02x}{:02x}".format(*colours[phrase.name]),
+                _hex(colours[phrase.name]),
                 visibility(phrase.track),
-                phrase.score,
+                _caption(phrase),
                 _link(_write_track(phrase, folder), base) if phrase.track else None,
             )
             for phrase in answer.phrases
@@ -164,7 +167,9 @@ class _Look:
         frames = draw_frames(self.reader.frames(indices), indices=indices, **self.style)
         times = self.reader.times(indices)
         labels = [f"frame {i} \u00b7 {t:.2f} s" for i, t in zip(indices, times)]
-        return contact_sheet(list(frames), labels=None if self.reader.still else labels)
+        return contact_sheet(
+            list(frames), SHEET_COLUMNS, labels=None if self.reader.still else labels
+        )
 
 
 def _region(session: VideoSession, name: str, folder: Path, base: Path) -> RegionView:
@@ -198,6 +203,17 @@ def _facts(session: VideoSession) -> tuple[tuple[str, str], ...]:
         (f"{len(plan.prompted)}", "prompt the segmenter"),
         (f"{vision}, {segmenter}", "frames encoded in all (vision tower, segmenter)"),
     )
+
+
+def _caption(phrase: GroundedPhrase) -> str:
+    if phrase.track is None:
+        return ""
+    seen = len(phrase.track.visible())
+    return f"visible in {seen} of {phrase.track.total} frames, presence {phrase.score:.2f}"
+
+
+def _hex(colour: Colour) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 def _seconds(answer: Answer) -> str:

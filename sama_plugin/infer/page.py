@@ -9,9 +9,9 @@ each phrase a strip that shows when in the clip the thing is visible and how lar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
-from typing import Optional, Sequence
+from typing import Mapping, Optional, Sequence
 
 from sama_plugin.assets import asset
 from sama_plugin.infer.regions import MENTION
@@ -31,8 +31,8 @@ class PhraseView:
     """A grounded phrase: its place in the answer, its colour "#rrggbb", its visibility over the
     clip.
 
-    `areas`: shares of the frame, in [0, 1], over equal parts of the clip. `file`: the mask track as
-    JSON.
+    `areas`: shares of the frame, in [0, 1], over equal parts of the clip. `caption`: a few words on
+    the track. `file`: the track as JSON.
     """
 
     name: str
@@ -41,7 +41,7 @@ class PhraseView:
     end: int
     colour: str
     areas: tuple[float, ...] = ()
-    score: Optional[float] = None
+    caption: str = ""
     file: Optional[str] = None
 
 
@@ -59,14 +59,17 @@ class TurnView:
 
 @dataclass(frozen=True)
 class ConversationView:
-    """Everything `conversation` shows. `facts` are (value, meaning) pairs for the line below the
-    title.
+    """Everything `conversation` shows.
+
+    `facts`: (value, meaning) pairs for the line below the title. `colours`: "#rrggbb" of every name
+    that a question may mention.
     """
 
     title: str
     facts: tuple[tuple[str, str], ...] = ()
     regions: tuple[RegionView, ...] = ()
     turns: tuple[TurnView, ...] = ()
+    colours: Mapping[str, str] = field(default_factory=dict)
 
 
 def page(title: str, lead: Sequence[str], sections: Sequence[str], footer: str = "") -> str:
@@ -87,8 +90,9 @@ def conversation(view: ConversationView) -> str:
     """The section of one conversation."""
     parts = [f"<section>\n<h2>{escape(view.title)}</h2>", facts(view.facts)]
     if view.regions:
-        parts.append('<div class="regions">' + "".join(map(_region, view.regions)) + "</div>")
-    parts += [_turn(turn) for turn in view.turns]
+        figures = "".join(_region(region, view.colours) for region in view.regions)
+        parts.append(f'<div class="regions">{figures}</div>')
+    parts += [_turn(turn, view.colours) for turn in view.turns]
     return "\n".join([*parts, "</section>"])
 
 
@@ -103,15 +107,15 @@ def note(text: str) -> str:
     return f'<p class="note">{escape(text)}</p>'
 
 
-def _region(view: RegionView) -> str:
+def _region(view: RegionView, colours: Mapping[str, str]) -> str:
     picture = f'<img src="{escape(view.picture)}" alt="" loading="lazy">' if view.picture else ""
     return (
-        f'<figure class="region">{picture}<figcaption><b class="mention">@{escape(view.name)}</b>'
+        f'<figure class="region">{picture}<figcaption>{_mention(view.name, colours)}'
         f"{escape(view.caption)}</figcaption></figure>"
     )
 
 
-def _turn(view: TurnView) -> str:
+def _turn(view: TurnView, colours: Mapping[str, str]) -> str:
     shown = ""
     if view.video:
         source = escape(view.video)
@@ -122,7 +126,7 @@ def _turn(view: TurnView) -> str:
     rows = "".join(_phrase_row(phrase) for phrase in view.phrases)
     return (
         '<div class="turn">\n'
-        f'<div class="bubble user">{_question(view.question)}</div>\n'
+        f'<div class="bubble user">{_question(view.question, colours)}</div>\n'
         f'<div class="bubble model">{_answer(view)}</div>\n'
         + (f'<div class="shown">{shown}</div>\n' if shown else "")
         + (f'<table class="tracks">{rows}</table>\n' if rows else "")
@@ -131,13 +135,17 @@ def _turn(view: TurnView) -> str:
     )
 
 
-def _question(text: str) -> str:
+def _question(text: str, colours: Mapping[str, str]) -> str:
     pieces, end = [], 0
     for found in MENTION.finditer(text):
-        pieces.append(escape(text[end : found.start()]))
-        pieces.append(f'<span class="mention">{escape(found.group())}</span>')
+        pieces += [escape(text[end : found.start()]), _mention(found[1], colours)]
         end = found.end()
     return "".join([*pieces, escape(text[end:])])
+
+
+def _mention(name: str, colours: Mapping[str, str]) -> str:
+    style = f' style="--c:{escape(colours[name])}"' if name in colours else ""
+    return f'<b class="mention"{style}>@{escape(name)}</b>'
 
 
 def _answer(view: TurnView) -> str:
@@ -161,14 +169,11 @@ def _answer(view: TurnView) -> str:
 
 def _phrase_row(phrase: PhraseView) -> str:
     colour = escape(phrase.colour)
-    visible = sum(1 for area in phrase.areas if area > 0)
-    share = f"visible in {visible} of {len(phrase.areas)} parts" if phrase.areas else ""
-    score = f"presence {phrase.score:.2f}" if phrase.score is not None else ""
     link = f'<a href="{escape(phrase.file)}">masks</a>' if phrase.file else ""
     return (
         f'<tr><td><span class="swatch" style="--c:{colour}"></span>{escape(phrase.name)} '
         f'{escape(phrase.text)}</td><td style="width:42%">{_strip(phrase.areas, colour)}</td>'
-        f"<td>{share}</td><td>{score}</td><td>{link}</td></tr>"
+        f"<td>{escape(phrase.caption)}</td><td>{link}</td></tr>"
     )
 
 
