@@ -223,6 +223,7 @@ def export(model: nn.Module, path: Path) -> None:
     tensors = {name: value.half().contiguous() for name, value in model.state_dict().items()}
     with atomic_path(path) as partial:
         save_file(tensors, partial, metadata={"segmenter": "mini"})
+        partial.chmod(0o644)
 
 
 def _is_memory(name: str) -> bool:
