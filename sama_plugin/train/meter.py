@@ -18,15 +18,17 @@ class LossMeter:
     """Sums on the device, read once a log line: no synchronisation in between."""
 
     def __init__(self) -> None:
-        self._sums: Optional[Tensor] = None  # (parts + 1,), the last entry counts micro-steps
+        self._sums: Optional[Tensor] = None  # (parts + 1,), the last entry counts steps
 
-    def add(self, losses: Mapping[str, Tensor]) -> None:
-        """Count one micro-step; nothing happens when the plugin was not called in it."""
+    def add(self, losses: Mapping[str, Tensor], share: float = 1.0) -> None:
+        """Count one micro-step as `share` of a step; nothing happens when the plugin was not called
+        in it.
+        """
         if not losses:
             return
         device = losses["text"].device
         values = [losses.get(part, torch.zeros((), device=device)).float() for part in PARTS]
-        row = torch.stack([*values, torch.ones((), device=device)])
+        row = share * torch.stack([*values, torch.ones((), device=device)])
         self._sums = row if self._sums is None else self._sums + row
 
     def drain(self, accelerator: Any) -> dict[str, float]:

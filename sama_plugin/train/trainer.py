@@ -70,8 +70,14 @@ class SamaTraining:
         with self.canary.watch(inputs):
             loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
         if model.training:
-            self.meter.add(self.sama.last_losses)
+            self.meter.add(self.sama.last_losses, 1 / self._micro_steps())
         return (loss, outputs) if return_outputs else loss
+
+    def _micro_steps(self) -> int:
+        """Micro-steps of the step under way; at the end of an epoch there may be fewer."""
+        return getattr(self, "current_gradient_accumulation_steps", None) or (
+            self.args.gradient_accumulation_steps
+        )
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Training lines also say the parts of the loss."""

@@ -1,0 +1,54 @@
+"""Configurations that ship: every YAML of configs/train and every DeepSpeed file builds."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sama_plugin.errors import ConfigError
+from sama_plugin.settings import from_dict, load_yaml
+from sama_plugin.train.arguments import training_arguments
+from sama_plugin.train.config import TrainConfig
+from tests.conftest import REPOSITORY
+
+CONFIGS = sorted((REPOSITORY / "configs" / "train").glob("*.yaml"))
+DEEPSPEED = sorted((REPOSITORY / "configs" / "deepspeed").glob("*.json"))
+SOURCE = {"format": "sama", "path": "train.jsonl"}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_training_file_builds(path, tmp_path):
+    config, origins = load_yaml(TrainConfig, path, ["model.dtype=float32", f"train.out={tmp_path}"])
+    config.train.deepspeed = None
+    assert training_arguments(config).output_dir == str(tmp_path)
+    assert origins["train.out"] == "command line"
+    assert origins["sama.frames.aggregator"] != str(path)
+
+
+@pytest.mark.parametrize("path", DEEPSPEED, ids=lambda path: path.name)
+def test_every_deepspeed_file_leaves_the_optimiser_to_the_trainer(path):
+    config = json.loads(path.read_text())
+    assert config["zero_optimization"]["stage"] == int(path.stem[-1])
+    assert "optimizer" not in config and "scheduler" not in config
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"data": []}, "no source is named"),
+        (
+            {"data": [SOURCE], "model": {"quantize": "4bit"}, "sama": {"lora": {"r": 0}}},
+            "4bit trains adapters only",
+        ),
+        (
+            {"data": [SOURCE], "train": {"deepspeed": "x.json"}, "sama": {"lora": {"r": 0}}},
+            "whole frozen host into every",
+        ),
+        ({"data": [SOURCE], "train": {"learning_rat": 1}}, "did you mean 'learning_rate'"),
+        ({"data": [{**SOURCE, "formt": "x"}]}, "did you mean 'format'"),
+    ],
+)
+def test_contradictions_are_refused(values, message):
+    with pytest.raises(ConfigError, match=message):
+        from_dict(TrainConfig, values)
