@@ -98,12 +98,13 @@ def test_names_in_examples_exist(block):
 
 
 def test_readme_example_runs_on_the_tiny_host(tmp_path, monkeypatch):
-    """As printed; only the settings are those of the tiny host, and its rows like to ground."""
+    """As printed; only the settings are those of the tiny host, and a grammar makes it ground."""
     import numpy as np
 
     from sama_plugin.miniworld.host import tiny_host
+    from sama_plugin.model import generate
     from sama_plugin.viz.write import write_video
-    from tests.infer.conftest import talkative
+    from tests.infer.conftest import speak_grammar
     from tests.model.conftest import tiny_config
 
     (block,) = [
@@ -115,14 +116,13 @@ def test_readme_example_runs_on_the_tiny_host(tmp_path, monkeypatch):
     frames = np.random.default_rng(0).integers(0, 255, (16, 64, 64, 3), dtype=np.uint8)
     write_video(tmp_path / "clip.mp4", frames, fps=8)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(generate, "_chooser", speak_grammar)
     model, tokenizer = tiny_host(seed=0)
-    before = set(dict(model.named_modules()))
-    block = block.replace("SamaConfig())", "config)", 1)
-    opening, rest = block.split("session = ", 1)
+    before = [name for name, _ in model.named_modules()]
     names = {"model": model, "tokenizer": tokenizer, "config": tiny_config()}
-    exec(opening, names)
-    talkative(names["sama"])
-    exec(f"session = {rest}", names)
-    assert [turn.asked for turn in names["session"].turns][0] == "What does @ball do?"
-    assert names["answer"] is names["session"].answers[-1]
-    assert set(dict(model.named_modules())) == before
+    exec(block.replace("SamaConfig())", "config)", 1), names)
+    session, answer = names["session"], names["answer"]
+    assert [turn.asked for turn in session.turns][0] == "What does @ball do?"
+    assert answer is session.answers[-1]
+    assert session.answers[1].phrases[0].track.frames() == tuple(range(16))
+    assert [name for name, _ in model.named_modules()] == before

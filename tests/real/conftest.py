@@ -1,0 +1,3 @@
+"""The tiny attached host and its grammar, for real files."""
+
+from tests.infer.conftest import grammar, sama  # noqa: F401
