@@ -60,6 +60,9 @@ def reporting(work: Callable[[], Any]) -> int:
     except KeyboardInterrupt:
         print("sama: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output, e.g. `head`, has gone
+        sys.stdout = None
+        return 0
 
 
 def verbs() -> dict[str, str]:

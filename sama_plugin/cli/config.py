@@ -53,6 +53,9 @@ def _kind(path: str) -> str:
 def _leaves(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
     if isinstance(value, dict) and value:
         return [leaf for key, item in value.items() for leaf in _leaves(item, f"{prefix}{key}.")]
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        items = enumerate(value)
+        return [leaf for number, item in items for leaf in _leaves(item, f"{prefix}{number}.")]
     return [(prefix[:-1], value)]
 
 
