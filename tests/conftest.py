@@ -14,13 +14,17 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Tiny tensors: threads that wait for each other cost far more than they save.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def external_folder(variable: str, default: str) -> Path:
     """Folder named by the environment variable, else beside the repository; skips or fails when it is not there."""
     folder = Path(os.environ.get(variable, REPOSITORY.parent / "shared" / default)).resolve()
     if not folder.is_dir():
-        message = f"{variable}: no folder {folder}; set {variable} to run the tests that compare with it"
+        message = (
+            f"{variable}: no folder {folder}; set {variable} to run the tests that compare with it"
+        )
         if os.environ.get("CI"):
             pytest.fail(message, pytrace=False)
         pytest.skip(message)
