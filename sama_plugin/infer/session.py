@@ -323,13 +323,11 @@ class VideoSession:
     def _find(self, name: str) -> sample.Region:
         if name in self.regions:
             return self.regions[name]
-        turn, _, index = name.partition(".")
-        if not index or not 1 <= int(turn) <= len(self.turns):
+        if name not in self.names:
             raise KeyError(name)
-        for phrase in self.tracks(int(turn)):
-            if phrase.name == name:
-                return naming.region_of_track(name, phrase.track, self.plan)
-        raise KeyError(name)
+        phrases = self.tracks(int(name.partition(".")[0]))
+        track = next(phrase.track for phrase in phrases if phrase.name == name)
+        return naming.region_of_track(name, track, self.plan)
 
     def _answer(
         self, turn: Turn, max_new_tokens: int, sampling: Optional[Sampling], emit: Callable

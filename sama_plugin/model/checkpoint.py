@@ -26,7 +26,7 @@ from sama_plugin import __version__
 from sama_plugin.atomic import atomic_dir
 from sama_plugin.dialog.tokens import NEW_TOKENS
 from sama_plugin.errors import CheckpointError
-from sama_plugin.model.adapters import add_lora, lora_layers
+from sama_plugin.model.adapters import add_lora, lora_layers, matched_layers
 from sama_plugin.model.config import SamaConfig
 from sama_plugin.settings import from_dict, to_dict
 
@@ -113,11 +113,10 @@ def load_adapter(sama: SamaModel, folder: Union[str, Path]) -> Any:
     lora = _load(folder / "lora.safetensors") if described["lora"] else {}
     model = sama.host
     if lora:
-        layers = lora_layers(sama.host)
-        if not layers:
+        _check_shapes(_lora_shapes(sama), lora, folder / "lora.safetensors")
+        if not lora_layers(sama.host):
             model = add_lora(sama, sama.config.lora)
-            layers = lora_layers(sama.host)
-        _copy_lora(sama, layers, lora, folder)
+        _copy_lora(sama, lora)
     sama.modules.load_state_dict(modules)
     return model
 
@@ -240,21 +239,36 @@ def _check_shapes(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], fold
         )
 
 
-def _copy_lora(
-    sama: SamaModel, layers: Mapping[str, Any], lora: Mapping[str, Tensor], folder: Path
-) -> None:
-    names = sama.adapter.lora_names(sama.host)
-    targets = {}
+def _lora_shapes(sama: SamaModel) -> dict[str, Tensor]:
+    """Tensors without storage, shaped like the LoRA weights that are there or would be added."""
+    settings, layers = sama.config.lora, lora_layers(sama.host)
+    if layers:
+        return {key: weight.detach().to("meta") for key, weight in _by_name(sama, layers).items()}
+    shapes = {}
+    for name in matched_layers(sama, settings):
+        layer = sama.host.get_submodule(name)
+        shapes[name] = (
+            torch.empty(settings.r, layer.in_features, device="meta"),
+            torch.empty(layer.out_features, settings.r, device="meta"),
+        )
+    return _by_name(sama, shapes)
+
+
+def _by_name(sama: SamaModel, layers: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """(A, B) pairs by layer name to one entry a weight under its canonical name."""
+    canonical = {layer: short for short, layer in sama.adapter.lora_names(sama.host).items()}
+    found = {}
     for name, pair in layers.items():
         number, layer = re.search(r"layers\.(\d+)\.(.+)$", name).groups()
-        short = next(short for short, full in names.items() if full == layer)
-        targets.update(
-            {f"layers.{number}.{short}.{letter}": weight for letter, weight in zip("AB", pair)}
-        )
-    _check_shapes(targets, lora, folder / "lora.safetensors")
-    with torch.no_grad():
-        for key, weight in targets.items():
-            weight.copy_(lora[key])
+        for letter, weight in zip("AB", pair):
+            found[f"layers.{number}.{canonical[layer]}.{letter}"] = weight
+    return found
+
+
+@torch.no_grad()
+def _copy_lora(sama: SamaModel, lora: Mapping[str, Tensor]) -> None:
+    for key, weight in _by_name(sama, lora_layers(sama.host)).items():
+        weight.copy_(lora[key])
 
 
 def _card(sama: SamaModel, notes: str) -> str:
