@@ -51,13 +51,22 @@ class Score:
     weight: float = 1.0
 
 
-def score_clip(sama: SamaModel, seed: int, per_task: int = 5) -> tuple[list[Score], int, int]:
-    """Scores of one clip's cases; also (frames encoded by the segmenter, frames of the clip)."""
+def score_clip(
+    sama: SamaModel,
+    seed: int,
+    per_task: int = 5,
+    wanted: Callable[[Case], bool] = lambda case: True,
+) -> tuple[list[Score], int, int]:
+    """Scores of one clip's wanted cases; also (frames encoded by the segmenter, frames of the
+    clip).
+    """
     clip = clip_cases(seed, per_task)
     other = clip_cases(seed + 1, per_task)
+    cases = [case for case in clip.cases if wanted(case)]
+    chats = [case for case in cases if case.task == "chat"]
     scores: list[Score] = []
     with VideoSession(sama, clip.frames) as session:
-        for case in clip.cases:
+        for case in cases:
             if case.task != "chat":
                 scores += _SCORERS[case.task](session, case)
             if case.task == "region_qa":
@@ -67,11 +76,10 @@ def score_clip(sama: SamaModel, seed: int, per_task: int = 5) -> tuple[list[Scor
                     for score in _score_answer(session, shuffled)
                 ]
         encodes = session.encodes[1]
-    policy = FramePolicy(aggregator=0, llm=sama.config.frames.llm, prompted=0)
-    with VideoSession(sama, clip.frames, frames=policy) as session:
-        for case in clip.cases:
-            if case.task == "chat":
-                scores += _score_answer(session, case)
+    if chats:
+        policy = FramePolicy(aggregator=0, llm=sama.config.frames.llm, prompted=0)
+        with VideoSession(sama, clip.frames, frames=policy) as session:
+            scores += [score for case in chats for score in _score_answer(session, case)]
     return scores, encodes, len(clip.frames)
 
 
