@@ -76,7 +76,7 @@ def find_adapter_folder(model: str, adapter: Optional[Union[str, Path]] = None) 
             raise CheckpointError(
                 f"the adapter of {model!r} is not part of this installation ({error}); train one "
                 "with `sama demo` and pass "
-                "--adapter out/demo/training/sama_adapter"
+                "--adapter out/demo"
             ) from error
     folder = Path(adapter)
     if (folder / "sama_adapter").is_dir():

@@ -47,7 +47,7 @@ class PhraseView:
 
 @dataclass(frozen=True)
 class TurnView:
-    """A question, its answer, and what there is to look at."""
+    """A question, its answer, what there is to look at, and the true answer where it is known."""
 
     question: str
     answer: str
@@ -55,6 +55,7 @@ class TurnView:
     video: Optional[str] = None
     sheet: Optional[str] = None
     note: str = ""
+    truth: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ def _turn(view: TurnView, colours: Mapping[str, str]) -> str:
         '<div class="turn">\n'
         f'<div class="bubble user">{_question(view.question, colours)}</div>\n'
         f'<div class="bubble model">{_answer(view)}</div>\n'
+        + (f'<p class="truth">{escape(view.truth)}</p>\n' if view.truth else "")
         + (f'<div class="shown">{shown}</div>\n' if shown else "")
         + (f'<table class="tracks">{rows}</table>\n' if rows else "")
         + (f'<p class="small">{escape(view.note)}</p>\n' if view.note else "")
