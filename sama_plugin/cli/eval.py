@@ -2,7 +2,7 @@
 
 sama eval mini                       # the packaged mini and its adapter, a few hundred cases
 sama eval mini --full --json         # at least 2,000 cases of each number
-sama eval mini --adapter out/demo/training/sama_adapter
+sama eval mini --adapter out/demo
 """
 
 from __future__ import annotations
