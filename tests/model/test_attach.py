@@ -20,7 +20,9 @@ def host_inputs(tokenizer, pixels, question="what is it?"):
 
 
 def hook_census(model):
-    """Everything attach could leave behind: hooks, instance attributes and submodules of every module."""
+    """Everything attach could leave behind: hooks, instance attributes and submodules of every
+    module.
+    """
     census = {}
     for name, module in model.named_modules():
         hooks = tuple(len(value) for key, value in sorted(vars(module).items()) if "hooks" in key)

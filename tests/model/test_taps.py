@@ -7,10 +7,9 @@ import dataclasses
 import pytest
 import torch
 
+from sama_plugin.data.batch import SamaBatch, empty_batch
 from sama_plugin.errors import SlotError
 from sama_plugin.model.attach import attach
-from sama_plugin.data.batch import SamaBatch, empty_batch
-from sama_plugin.model.config import AggregatorConfig
 from tests.model.conftest import tiny_config
 
 TOKENS = 16
@@ -21,7 +20,9 @@ def long(*values):
 
 
 def one_turn(sama, *, targets=1, regions=1):
-    """A hand-made batch: one sample, four frames (two for the language model), one turn, and its token ids."""
+    """A hand-made batch: one sample, four frames (two for the language model), one turn, and its
+    token ids.
+    """
     ids, context = sama.ids, 4
     question = sama.tokenizer("what is it?").input_ids
     kinds = [0] * len(question) + [1, 2] * regions
