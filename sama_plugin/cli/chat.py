@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from sama_plugin.errors import RegionError, SamaError
 
 if TYPE_CHECKING:
-    from sama_plugin.infer.answers import Answer, Event
+    from sama_plugin.infer.answers import Answer, Event, GroundedPhrase
     from sama_plugin.infer.session import VideoSession
 
 HELP = """\
@@ -103,8 +103,7 @@ def parse_region(spec: str) -> tuple[str, dict[str, Any]]:
     if not found:
         raise RegionError(
             f"cannot read the region {spec!r}; write NAME@FRAME:KIND=VALUES, for instance "
-            "dog@12:box=10,20,50,60 or "
-            "dog@3.5s:points=40,60;42,66"
+            "dog@12:box=10,20,50,60 or dog@3.5s:points=40,60;42,66"
         )
     at, kind, values = found["at"], found["kind"], found["values"]
     try:
@@ -172,17 +171,17 @@ class Printer:
     def __init__(self, out: Any):
         self.out = out
         self.colour = hasattr(out, "isatty") and out.isatty()
-        self.began = False
+        self.speaking = False
 
     def __call__(self, event: Event) -> None:
         from sama_plugin.infer.answers import MaskReady, PhraseEnd, PhraseStart, TextPiece
 
         if isinstance(event, MaskReady):
-            self._mask(event.phrase)
+            self._line(_seen(event.phrase))
             return
-        if not self.began:
+        if not self.speaking:
             self.out.write("sama  ")
-            self.began = True
+            self.speaking = True
         if isinstance(event, TextPiece):
             self.out.write(event.text)
         elif isinstance(event, PhraseStart) and self.colour:
@@ -194,26 +193,24 @@ class Printer:
     def finish(self, answer: Answer) -> None:
         """The line after an answer."""
         took = answer.seconds
-        cut = "" if answer.finished else ", cut off by --max-new-tokens"
-        self.out.write(
-            f"{'' if answer.phrases else chr(10)}      [frames {took.frames:.1f} s, text "
-            f"{took.text:.1f} s, "
-            f"masks {took.masks:.1f} s{cut}]\n"
+        cut = "" if answer.finished else "; cut off by --max-new-tokens"
+        if not answer.text:
+            self._line("(no words)")
+        self._line(
+            f"[frames {took.frames:.1f} s, text {took.text:.1f} s, masks {took.masks:.1f} s{cut}]"
         )
-        self.began = False
 
-    def _mask(self, phrase: Any) -> None:
-        track = phrase.track
-        seen = sum(1 for frame in track.frames() if track.area(frame))
-        if self.began:
-            self.out.write("\n")
-            self.began = False
-        self.out.write(
-            f"      {phrase.name}  {phrase.text or '(no phrase)'}: visible in {seen} of "
-            f"{track.total} frames, "
-            f"presence {phrase.score:.2f}\n"
-        )
+    def _line(self, text: str) -> None:
+        end = "\n" if self.speaking else ""
+        self.speaking = False
+        self.out.write(f"{end}      {text}\n")
         self.out.flush()
+
+
+def _seen(phrase: GroundedPhrase) -> str:
+    frames = f"{len(phrase.track.visible())} of {phrase.track.total} frames"
+    name = " ".join(filter(None, (phrase.name, phrase.text)))
+    return f"{name}: visible in {frames}, presence {phrase.score:.2f}"
 
 
 def _interact(session: VideoSession, args: argparse.Namespace) -> None:

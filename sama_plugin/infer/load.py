@@ -66,17 +66,15 @@ def find_adapter_folder(model: str, adapter: Optional[Union[str, Path]] = None) 
     if adapter is None:
         if model not in PACKAGED_ADAPTERS:
             raise CheckpointError(
-                f"no adapter is packaged with model {model!r}; pass --adapter FOLDER (the "
-                "sama_adapter folder that "
-                "training wrote)"
+                f"no adapter is packaged with model {model!r}; pass --adapter FOLDER, the "
+                "sama_adapter folder that training wrote"
             )
         try:
             return asset(PACKAGED_ADAPTERS[model])
         except SamaError as error:
             raise CheckpointError(
                 f"the adapter of {model!r} is not part of this installation ({error}); train one "
-                "with `sama demo` and pass "
-                "--adapter out/demo"
+                "with `sama demo` and pass --adapter out/demo"
             ) from error
     folder = Path(adapter)
     if (folder / "sama_adapter").is_dir():

@@ -36,8 +36,7 @@ def check_name(name: str, taken: Sequence[str]) -> None:
     if name in taken:
         raise RegionError(
             f"region {name!r} is named twice; give the second one another name, or pass all "
-            "prompts of one thing "
-            "at once: session.region(name, prompts=[...])"
+            "prompts of one thing at once: session.region(name, prompts=[...])"
         )
 
 
@@ -59,8 +58,7 @@ def make_prompt(
     if len(given) != 1:
         raise RegionError(
             f"a prompt is one of {', '.join(_KINDS)}; given: {', '.join(given) or 'none'}. "
-            "Several prompts of one thing "
-            "go into session.region(name, prompts=[RegionPrompt...])"
+            "Several prompts of one thing go into session.region(name, prompts=[RegionPrompt...])"
         )
     if mask is not None:
         return RegionPrompt.from_mask(frame, mask)
@@ -106,13 +104,10 @@ def region_of_track(name: str, track: MaskTrack, plan: FramePlan) -> Region:
     Where it is visible on none of them, the frame with its largest mask is added. A track without
     any mask gives a region without prompts, which the region encoder reads as "absent".
     """
-    areas = {
-        frame: track.area(frame) for frame in track.frames() if track.rles.get(frame) is not None
-    }
-    areas = {frame: area for frame, area in areas.items() if area}
-    frames = [frame for frame in plan.rows if frame in areas]
-    if not frames and areas:
-        frames = [max(areas, key=lambda frame: (areas[frame], -frame))]
+    visible = track.visible()
+    frames = [frame for frame in plan.rows if frame in visible]
+    if not frames and visible:
+        frames = [max(visible, key=track.area)]
     prompts = tuple(RegionPrompt.from_mask(frame, track.rles[frame]) for frame in frames)
     return Region(prompts, name)
 

@@ -15,8 +15,6 @@ interrupted) leaves the conversation as it was.
 from __future__ import annotations
 
 import dataclasses
-import queue
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Sequence, Union
@@ -35,6 +33,7 @@ from sama_plugin.infer.answers import (
     read_answer,
 )
 from sama_plugin.infer.grounding import Grounder
+from sama_plugin.infer.streaming import events_of
 from sama_plugin.infer.visual import Turn, VisualMemory
 from sama_plugin.media.frames import FramePlan, FramePolicy, plan_frames
 from sama_plugin.media.prompts import RegionPrompt
@@ -62,8 +61,9 @@ class VideoSession:
             or as a ready plan. `aggregator=0` gives the host's own prompt: no context tokens.
 
     Attributes:
-        plan: the frozen frame plan. regions: named regions. turns: what was asked and answered, as
-            the model reads it.
+        plan: the frozen frame plan.
+        regions: named regions.
+        turns: what was asked and answered, as the model reads it.
         answers: what `ask` returned, one a turn.
     """
 
@@ -94,7 +94,7 @@ class VideoSession:
         sama.host.eval()
         self._visual = VisualMemory(sama, self.reader, self.plan)
         self._grounder = Grounder(sama, self.reader)
-        self._past: Any = None  # KV cache; what it has consumed is a prefix of `_ids`
+        self._past: Any = None  # KV cache; what it has consumed is a prefix of `ids`
         self._opening_seconds = time.perf_counter() - began
 
     def region(
@@ -113,9 +113,9 @@ class VideoSession:
         """Name a thing by pointing at it; questions then mention it as "@name".
 
         Args:
-            frame, time: source frame, or seconds. mask: bool (H, W) or RLE. box: (x0, y0, x1, y1)
-                in pixels of the upright frame. points: [(x, y)]. scribble: [(x, y)] of a line,
-                `width` pixels wide.
+            frame, time: source frame, or seconds.
+            mask: bool (H, W) or RLE. box: (x0, y0, x1, y1) in pixels of the upright frame.
+            points: [(x, y)]. scribble: [(x, y)] of a line, `width` pixels wide.
             prompts: ready prompts, for one thing on several frames; instead of the arguments above.
 
         Raises:
@@ -157,9 +157,9 @@ class VideoSession:
             stream: called with each event while the answer is made.
 
         Raises:
-            RegionError: an unknown name is mentioned, or a placeholder is typed. SlotError: the
-                conversation is longer than the host reads. The conversation is unchanged in both
-                cases.
+            RegionError: an unknown name is mentioned, or a placeholder is typed.
+            SlotError: the conversation is longer than the host reads.
+            The conversation is unchanged in both cases.
         """
         began = time.perf_counter()
         emit = stream or _ignore
@@ -184,33 +184,7 @@ class VideoSession:
         Closing the generator early abandons the turn; the conversation is then as before, unless
         its words were complete.
         """
-        events: queue.Queue = queue.Queue()
-        abandoned = threading.Event()
-
-        def emit(event: Event) -> None:
-            if abandoned.is_set():
-                raise _Abandoned
-            events.put(event)
-
-        def work() -> None:
-            try:
-                self.ask(text, stream=emit, **options)
-                events.put(None)
-            except _Abandoned:
-                return
-            except BaseException as error:  # handed to the reader, which raises it
-                events.put(error)
-
-        worker = threading.Thread(target=work, name="sama-answer", daemon=True)
-        worker.start()
-        try:
-            while (event := events.get()) is not None:
-                if isinstance(event, BaseException):
-                    raise event
-                yield event
-        finally:
-            abandoned.set()
-            worker.join()
+        return events_of(lambda emit: self.ask(text, stream=emit, **options))
 
     def tracks(
         self, turn: int, emit: Optional[Callable[[Event], None]] = None
@@ -265,7 +239,7 @@ class VideoSession:
 
         The KV cache is cut back to the frames, so the next first question reads only its own words.
         """
-        if self._past is not None:
+        if self._past is not None and self.turns:
             opening = self.turns[0].prompt_ids
             frames = [at for at, token in enumerate(opening) if token == self.sama.image_id]
             if frames:
@@ -373,14 +347,9 @@ class VideoSession:
         if tokens + new > limit:
             raise SlotError(
                 f"the conversation has {tokens} tokens and may grow by {new}, the host reads "
-                f"{limit}; open a new session, "
-                "lower max_new_tokens, or let the language model read fewer frames "
-                "(FramePolicy.llm)"
+                f"{limit}; open a new session, lower max_new_tokens, or let the language model "
+                "read fewer frames (FramePolicy.llm)"
             )
-
-
-class _Abandoned(Exception):
-    """The reader of a stream went away."""
 
 
 def _ignore(event: Event) -> None:

@@ -289,6 +289,17 @@ def test_an_interrupted_turn_leaves_the_conversation_as_it_was(sama, clip, sessi
     assert session.ask("and @1.1 then?", max_new_tokens=LENGTH).ids == expected.ids
 
 
+def test_a_restarted_session_answers_like_a_new_one(sama, clip, session):
+    first = talk(session, turns=1)[0]
+    for _ in range(2):
+        session.restart()
+    assert session.turns == [] and session.answers == []
+    again = session.ask("what does @square do?", max_new_tokens=LENGTH)
+    assert again.ids == first.ids
+    assert differing(again.phrases, first.phrases) < 1e-3
+    assert session.encodes[1] == FRAMES
+
+
 def test_a_conversation_does_not_continue_on_another_model(sama, session, tmp_path, monkeypatch):
     path = session.save(tmp_path / "talk.json")
     monkeypatch.setattr(sama.adapter, "family", lambda host: "another", raising=False)
