@@ -1,7 +1,6 @@
 """From a name or a path to an attached host that can hold a conversation.
 
-Used by `sama chat` and the demo. Names are a registry, so that an extension can add its own
-packaged model.
+Used by `sama chat`, `sama eval` and the demo.
 """
 
 from __future__ import annotations
@@ -11,34 +10,32 @@ from typing import Any, Optional, Union
 
 from sama_plugin.assets import asset
 from sama_plugin.errors import CheckpointError, ConfigError, SamaError
+from sama_plugin.hosts.packaged import PACKAGED_HOSTS
 from sama_plugin.model.attach import SamaModel, attach
 from sama_plugin.model.checkpoint import load_adapter, read_config
-from sama_plugin.registry import Registry
-
-MODELS = Registry("models", {"mini": "sama_plugin.miniworld.host:load_mini"})
-"""Names of packaged hosts; each loads (model, tokenizer)."""
 
 PACKAGED_ADAPTERS = {"mini": "mini/adapter"}
+"""Asset that holds the trained adapter of a packaged host."""
 
 
 def load_host(model: str) -> tuple[Any, Any]:
-    """(model, tokenizer) of a packaged name or of a transformers checkpoint on disk.
+    """(model, tokenizer) of a packaged name, a folder with a transformers checkpoint, or a hub id.
 
     Raises:
-        ConfigError: neither a known name nor a folder with a model.
+        ConfigError: it is none of these.
     """
-    if model in MODELS.names():
-        return MODELS.get(model)()
-    folder = Path(model)
-    if not (folder / "config.json").is_file():
-        raise ConfigError(
-            f"--model {model!r} is neither a packaged model ({', '.join(MODELS.names())}) nor a "
-            "folder with a config.json"
-        )
+    if model in PACKAGED_HOSTS.names():
+        return PACKAGED_HOSTS.get(model)()
     from transformers import AutoModelForImageTextToText, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    host = AutoModelForImageTextToText.from_pretrained(folder, dtype="auto")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        host = AutoModelForImageTextToText.from_pretrained(model, dtype="auto")
+    except (OSError, ValueError, ImportError) as error:
+        raise ConfigError(
+            f"--model {model!r} is neither a packaged model ({', '.join(PACKAGED_HOSTS.names())}) "
+            f"nor a transformers checkpoint: {error}"
+        ) from error
     return host.eval(), tokenizer
 
 

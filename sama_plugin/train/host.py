@@ -1,8 +1,7 @@
 """Loading the host that is fine-tuned: a folder, a hub id, or one of the small ones that come with
 the package.
 
-"mini" is the pre-trained twin, "tiny" a random one for trials. They are named by registry, because
-the mini world stands above this room.
+Used by `run.py`.
 """
 
 from __future__ import annotations
@@ -10,16 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from sama_plugin.errors import ConfigError, HostError
-from sama_plugin.registry import Registry
+from sama_plugin.hosts.packaged import PACKAGED_HOSTS
 from sama_plugin.train.config import HostConfig
-
-PACKAGED = Registry(
-    "packaged_hosts",
-    {
-        "mini": "sama_plugin.miniworld.host:load_mini",
-        "tiny": "sama_plugin.miniworld.host:tiny_host",
-    },
-)
 
 
 def load_host(config: HostConfig) -> tuple[Any, Any]:
@@ -31,13 +22,13 @@ def load_host(config: HostConfig) -> tuple[Any, Any]:
     import torch
 
     dtype = getattr(torch, config.dtype)
-    if config.path in PACKAGED.names():
+    if config.path in PACKAGED_HOSTS.names():
         if config.quantize != "none":
             raise ConfigError(
                 f"model.quantize {config.quantize} needs a host folder, not the packaged "
                 f"{config.path!r}"
             )
-        model, tokenizer = PACKAGED.get(config.path)()
+        model, tokenizer = PACKAGED_HOSTS.get(config.path)()
         return model.to(dtype), tokenizer
     return _from_folder(config, dtype)
 
