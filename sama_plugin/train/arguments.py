@@ -7,6 +7,8 @@ Names that changed between versions are chosen by looking at the signature.
 from __future__ import annotations
 
 import inspect
+import json
+from pathlib import Path
 from typing import Any, Mapping
 
 from sama_plugin.errors import ConfigError
@@ -18,11 +20,12 @@ def training_arguments(config: TrainConfig) -> Any:
     """`transformers.TrainingArguments` for this run.
 
     Raises:
-        ConfigError: `train.extra` names an argument that transformers does not know, or that a
+        ConfigError: the DeepSpeed file cannot be used, or `train.extra` names an argument that transformers does not know, or that a
         setting already sets.
     """
     from transformers import TrainingArguments
 
+    _check_deepspeed(config)
     known = inspect.signature(TrainingArguments.__init__).parameters
     values = {**_settings(config.train, known), **_machine(config)}
     for name in config.train.extra:
@@ -36,6 +39,25 @@ def training_arguments(config: TrainConfig) -> Any:
                 "change that one"
             )
     return TrainingArguments(**values, **config.train.extra)
+
+
+def _check_deepspeed(config: TrainConfig) -> None:
+    file = config.train.deepspeed
+    if file is None:
+        return
+    try:
+        stage = json.loads(Path(file).read_text(encoding="utf-8"))["zero_optimization"]["stage"]
+    except OSError as error:
+        raise ConfigError(f"train.deepspeed: cannot read {file}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"train.deepspeed: {file} is not a DeepSpeed file with a zero_optimization.stage"
+        ) from error
+    if stage == 3 and config.model.quantize != "none":
+        raise ConfigError(
+            f"model.quantize {config.model.quantize} with {file} (ZeRO-3): quantised weights cannot "
+            "be divided over ranks; use configs/deepspeed/zero2.json"
+        )
 
 
 def _settings(settings: TrainSettings, known: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,10 +51,10 @@ def train(
     start = _starting_point(out, resume)
     trainer = build_trainer(config, callbacks)
     set_seed(config.train.seed)
-    done = trainer.train(resume_from_checkpoint=None if start is None else str(start))
-    trainer.save_model()
     if trainer.args.should_save:
         dump_yaml(config, out / "train.yaml")
+    done = trainer.train(resume_from_checkpoint=None if start is None else str(start))
+    trainer.save_model()
     return TrainResult(
         adapter=out / "sama_adapter",
         steps=done.global_step,

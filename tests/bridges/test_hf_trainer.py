@@ -136,6 +136,7 @@ def test_a_script_that_wrapped_by_peft_keeps_its_adapters(files, tmp_path):
     trainer = launch([script, *plugin_flags(files)])
     assert type(trainer).__name__ == "SamaTrainer" and isinstance(trainer, Trainer)
     assert trainer.model.peft_config["default"].r == 3
+    assert trainer.args.ddp_find_unused_parameters is False
     trained = {name for name, p in trainer.model.named_parameters() if p.requires_grad}
     assert any(".sama.region." in name for name in trained)
     assert all(".lora_" in name or ".sama." in name for name in trained)

@@ -14,6 +14,7 @@ from tests.conftest import REPOSITORY
 
 CONFIGS = sorted((REPOSITORY / "configs" / "train").glob("*.yaml"))
 DEEPSPEED = sorted((REPOSITORY / "configs" / "deepspeed").glob("*.json"))
+ZERO3 = str(REPOSITORY / "configs" / "deepspeed" / "zero3.json")
 SOURCE = {"format": "sama", "path": "train.jsonl"}
 
 
@@ -52,3 +53,17 @@ def test_every_deepspeed_file_leaves_the_optimiser_to_the_trainer(path):
 def test_contradictions_are_refused(values, message):
     with pytest.raises(ConfigError, match=message):
         from_dict(TrainConfig, values)
+
+
+@pytest.mark.parametrize(
+    ("model", "file", "message"),
+    [
+        ({}, "no/such.json", "cannot read no/such.json"),
+        ({}, __file__, "not a DeepSpeed file"),
+        ({"quantize": "4bit"}, ZERO3, "quantised weights cannot be divided over ranks"),
+    ],
+)
+def test_deepspeed_files_are_read_before_anything_is_loaded(model, file, message):
+    values = {"data": [SOURCE], "model": model, "train": {"deepspeed": file}}
+    with pytest.raises(ConfigError, match=message):
+        training_arguments(from_dict(TrainConfig, values))

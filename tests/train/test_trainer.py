@@ -115,6 +115,21 @@ def test_groups_by_part_and_decay():
     assert {id(p) for p in model.parameters() if p.requires_grad and p.dim() < 2} <= undecayed
 
 
+def test_segmenter_encodes_labelled_frames_only(tmp_path, monkeypatch):
+    config = tiny_run(write_data(tmp_path), tmp_path / "out", steps=1, batch_size=5)
+    trainer = build_trainer(config)
+    encode, encoded = trainer.sama.segmenter.encode, []
+
+    def counting(pixels):
+        encoded.append(pixels.shape[0])
+        return encode(pixels)
+
+    monkeypatch.setattr(trainer.sama.segmenter, "encode", counting)
+    trainer.train()
+    prompted = config.sama.frames.prompted
+    assert encoded == [2 * prompted]  # of five samples, two are grounded; all their targets share
+
+
 @pytest.fixture(scope="module")
 def watched(grounded, tmp_path_factory):
     """A trainer and one of its batches."""

@@ -49,6 +49,7 @@ class Preparation:
         seed = getattr(arguments.get("args"), "seed", 0)
         dataset, collator = training_material(sama, (source,), seed=seed)
         arguments.update(model=model, train_dataset=dataset, data_collator=collator)
+        self._settle(arguments.get("args"))
         if arguments.pop("eval_dataset", None) is not None:
             self.ledger.note("the script's eval_dataset", "left out: it knows no regions")
         self.ledger.note(
@@ -56,6 +57,12 @@ class Preparation:
             f"replaced by {len(dataset)} samples of {self.data}",
         )
         return sama
+
+    def _settle(self, training: Any) -> None:
+        """Every rank meets every module, so DDP need not search for unused parameters."""
+        if training is not None and training.ddp_find_unused_parameters is None:
+            training.ddp_find_unused_parameters = False
+            self.ledger.note("the script's ddp_find_unused_parameters", "False instead of unset")
 
     def _model(self, model: Any, tokenizer: Any) -> tuple[SamaModel, Any]:
         host = unwrap(model)
