@@ -11,7 +11,7 @@ import string
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterable, Optional
+from typing import Any, Callable, Iterable, Optional, Sequence
 
 import numpy as np
 
@@ -51,11 +51,16 @@ class Score:
     weight: float = 1.0
 
 
+def everything(case: Case) -> bool:
+    """Every case is wanted."""
+    return True
+
+
 def score_clip(
     sama: SamaModel,
     seed: int,
     per_task: int = 5,
-    wanted: Callable[[Case], bool] = lambda case: True,
+    wanted: Callable[[Case], bool] = everything,
 ) -> tuple[list[Score], int, int]:
     """Scores of one clip's wanted cases; also (frames encoded by the segmenter, frames of the
     clip).
@@ -91,6 +96,7 @@ def evaluate(
     workers: int = 1,
     per_task: int = 5,
     first_seed: int = FIRST_SEED,
+    wanted: Callable[[Case], bool] = everything,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Score `clips` held-out clips.
@@ -98,13 +104,15 @@ def evaluate(
     Args:
         model, adapter: as for `infer.load.load_sama`.
         per_task: at most so many cases of each task a clip.
+        wanted: which of them are scored; a function of a module, so that workers can import it.
 
     Returns:
         {"scores": {metric: {"value", "n", "low", "high", "kinds"}}, "encodes_per_frame", "clips"}.
     """
     seeds = range(first_seed, first_seed + clips)
     results = []
-    for result in _run(model, adapter, seeds, per_task, workers):
+    jobs = [(seed, per_task, wanted) for seed in seeds]
+    for result in _run(model, adapter, jobs, workers):
         results.append(result)
         progress(len(results), clips)
     scores = [score for found, _, _ in results for score in found]
@@ -223,16 +231,16 @@ def _mean_interval(scores: list[Score]) -> tuple[float, float, float]:
     return mean, max(0.0, mean - 1.96 * spread), min(1.0, mean + 1.96 * spread)
 
 
+_Job = tuple[int, int, Callable[[Case], bool]]
 _MODEL: dict[str, SamaModel] = {}
 
 
-def _run(model: str, adapter: Optional[Path], seeds: range, per_task: int, workers: int):
+def _run(model: str, adapter: Optional[Path], jobs: Sequence[_Job], workers: int):
     if workers <= 1:
         _open(model, adapter, 0)
-        yield from (_work((seed, per_task)) for seed in seeds)
+        yield from map(_work, jobs)
         return
     context = multiprocessing.get_context("spawn")
-    jobs = [(seed, per_task) for seed in seeds]
     with ProcessPoolExecutor(workers, context, _open, (model, adapter, 1)) as pool:
         yield from pool.map(_work, jobs)
 
@@ -247,6 +255,5 @@ def _open(model: str, adapter: Optional[Path], threads: int) -> None:
     _MODEL["sama"] = load_sama(model, adapter)
 
 
-def _work(job: tuple[int, int]) -> tuple[list[Score], int, int]:
-    seed, per_task = job
-    return score_clip(_MODEL["sama"], seed, per_task)
+def _work(job: _Job) -> tuple[list[Score], int, int]:
+    return score_clip(_MODEL["sama"], *job)
