@@ -2,7 +2,7 @@
 # Pre-train the mini segmenter: a 4 M parameter SAM2 (Meta's own classes) for 128-pixel mini-world clips.
 #
 # Hardware: one CPU core with AVX-512 bf16, 3 GB of memory, 1.7 GB of disk for rendered clips in RUN.
-# Time:     stage "images" 6000 steps, about 20 minutes; stage "videos" 1800 steps, about 20 minutes.
+# Time:     stage "images" 6000 steps, about 20 minutes; stage "videos" 1800 steps, about 15 (idle core).
 #           Interrupted? Run it again: it resumes with the same batches.
 # Result:   sama_plugin/assets/mini/segmenter.safetensors, described in segmenter.md beside it.
 set -euo pipefail

@@ -26,7 +26,7 @@ from sama_plugin.segment.sam2 import Sam2Segmenter
 
 OBJECTS = 3
 LENGTHS = ((5, 5), (8, 3))
-SECOND_PROMPT, VANISHING = 0.3, 4.0
+SECOND_PROMPT, VANISHING = 0.3, 8.0
 KINDS = (("box", 2, 0.5), ("point", 1, 0.15), ("points", 4, 0.1), ("given", 1, 0.25))
 
 
@@ -179,5 +179,5 @@ def _losses(decoded: list[Decoded], masks: list[Tensor]) -> MaskLosses:
         torch.cat([one.all_iou for one in decoded]),
         torch.cat([one.score for one in decoded])[:, None],
         torch.cat(masks).float(),
-        score_weight=1.0,
+        score_weight=2.0,
     )
