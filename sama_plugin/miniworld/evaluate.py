@@ -15,6 +15,7 @@ from typing import Any, Callable, Iterable, Optional, Sequence
 
 import numpy as np
 
+from sama_plugin.dialog.sample import Turn
 from sama_plugin.eval.similarity import boundary_accuracy, region_similarity
 from sama_plugin.eval.tubes import mean_iou, phrase_hits
 from sama_plugin.infer.session import VideoSession
@@ -34,7 +35,9 @@ METRICS = (
     "no_target_accuracy",
 )
 FIRST_SEED = 1_000_000
-MAX_NEW_TOKENS = 64
+OPEN_ANSWER, SPARE = 24, 12
+"""Most new tokens: of an answer without reference, and beyond the reference of one that has it
+(longer ones are wrong anyway, and a model that rambles should not cost minutes)."""
 
 
 @dataclass(frozen=True)
@@ -185,8 +188,15 @@ def _ask(session: VideoSession, case: Case) -> list:
             name = f"r{len(session.regions)}"
             session.region(name, prompts=region.prompts)
             words = words.replace("<region>", f"@{name}", 1)
-        answers.append(session.ask(words, max_new_tokens=MAX_NEW_TOKENS))
+        answers.append(session.ask(words, max_new_tokens=_longest(session, turn)))
     return answers
+
+
+def _longest(session: VideoSession, turn: Turn) -> int:
+    """Most new tokens of an answer to `turn`."""
+    if not turn.assistant:
+        return OPEN_ANSWER
+    return len(session.sama.tokenizer(turn.assistant).input_ids) + SPARE
 
 
 def _masks(tracks: Iterable[MaskTrack], like: MaskTrack) -> np.ndarray:
