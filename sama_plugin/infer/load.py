@@ -58,6 +58,18 @@ def load_sama(
     return sama
 
 
+def fold_lora(sama: SamaModel) -> SamaModel:
+    """The same model with LoRA added into the layers it wraps: half the time a token where layers
+    are small. Not for quantised hosts; PEFT's `unmerge` takes it back.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    for layer in sama.host.modules():
+        if isinstance(layer, LoraLayer) and not layer.merged:
+            layer.merge()
+    return sama
+
+
 def find_adapter_folder(model: str, adapter: Optional[Union[str, Path]] = None) -> Path:
     """The adapter folder that is meant; CheckpointError says where it was looked for."""
     if adapter is None:

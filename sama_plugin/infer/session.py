@@ -152,8 +152,8 @@ class VideoSession:
         """Ask a question; returns the whole answer.
 
         Args:
-            masks: track every grounded phrase through the video; otherwise `tracks(turn)` does so
-                when needed.
+            masks: track every grounded phrase through the video, if the plan has prompted frames;
+                otherwise `tracks(turn)` does so when needed.
             stream: called with each event while the answer is made.
 
         Raises:
@@ -172,7 +172,7 @@ class VideoSession:
         self.turns.append(turn)
         self.answers.append(self._first_words(turn, generation.stopped))
         seconds = Timing(encoded - began + opening, said - encoded)
-        if masks:
+        if masks and self.plan.prompted:
             self.tracks(len(self.turns), emit)
             seconds = dataclasses.replace(seconds, masks=time.perf_counter() - said)
         self.answers[-1] = dataclasses.replace(self.answers[-1], seconds=seconds)

@@ -258,11 +258,11 @@ def _run(model: str, adapter: Optional[Path], jobs: Sequence[_Job], workers: int
 def _open(model: str, adapter: Optional[Path], threads: int) -> None:
     import torch
 
-    from sama_plugin.infer.load import load_sama
+    from sama_plugin.infer.load import fold_lora, load_sama
 
     if threads:
         torch.set_num_threads(threads)
-    _MODEL["sama"] = load_sama(model, adapter)
+    _MODEL["sama"] = fold_lora(load_sama(model, adapter))
 
 
 def _work(job: _Job) -> tuple[list[Score], int, int]:

@@ -177,6 +177,15 @@ def test_without_sparse_frames_the_prompt_is_the_hosts_own(sama, clip):
     assert list(session.turns[0].prompt_ids) == plain
 
 
+def test_without_prompted_frames_words_come_without_masks(sama, clip):
+    with VideoSession(sama, clip, frames=FramePolicy(aggregator=4, llm=2, prompted=0)) as session:
+        answer = session.ask("what is it?", max_new_tokens=LENGTH)
+        assert [phrase.track for phrase in answer.phrases] == [None, None]
+        with pytest.raises(SamaError, match="no prompted frames"):
+            session.ask("and @1.1 ?")
+    assert session.encodes[1] == 0
+
+
 def test_an_image_is_one_frame(sama, clip):
     with VideoSession(sama, clip[0]) as session:
         answer = session.ask("what is it?", max_new_tokens=LENGTH)
