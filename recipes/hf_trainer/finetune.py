@@ -4,7 +4,7 @@ A plain script, as anybody has one: it loads an `InternVLForConditionalGeneratio
 conversations (one JSON list of {"role", "content"} a line) and hands both to
 `transformers.Trainer`.
 
-    python finetune.py --model FOLDER --conversations chats.jsonl --output_dir out/plain --max_steps 100
+    python finetune.py --model FOLDER --conversations chats.jsonl --output_dir out --max_steps 100
 """
 
 from __future__ import annotations

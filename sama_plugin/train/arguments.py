@@ -20,8 +20,8 @@ def training_arguments(config: TrainConfig) -> Any:
     """`transformers.TrainingArguments` for this run.
 
     Raises:
-        ConfigError: the DeepSpeed file cannot be used, or `train.extra` names an argument that transformers does not know, or that a
-        setting already sets.
+        ConfigError: the DeepSpeed file cannot be used, or `train.extra` names an argument that
+        transformers does not know, or that a setting already sets.
     """
     from transformers import TrainingArguments
 
@@ -55,7 +55,8 @@ def _check_deepspeed(config: TrainConfig) -> None:
         ) from error
     if stage == 3 and config.model.quantize != "none":
         raise ConfigError(
-            f"model.quantize {config.model.quantize} with {file} (ZeRO-3): quantised weights cannot "
+            f"model.quantize {config.model.quantize} with {file} (ZeRO-3): quantised weights "
+            "cannot "
             "be divided over ranks; use configs/deepspeed/zero2.json"
         )
 
