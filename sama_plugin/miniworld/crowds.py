@@ -65,7 +65,7 @@ def _thing(rng: np.random.Generator, place: int, depth: int) -> Thing:
 
 
 class RenderedCrowds(RenderedClips):
-    """`count` rendered crowds below `folder`: the arrays of `RenderedClips`, `attributes` unused."""
+    """`count` rendered crowds below `folder`: arrays as in `RenderedClips`, `attributes` unused."""
 
     def __init__(self, folder: Path, count: int):
         super().__init__(folder, "crowd", count)

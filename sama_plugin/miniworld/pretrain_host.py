@@ -11,7 +11,6 @@ many steps that was). Weights stay fp32, products run in bfloat16.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import multiprocessing
 import time
@@ -22,11 +21,12 @@ import numpy as np
 import torch
 
 from sama_plugin.assets import asset
-from sama_plugin.atomic import atomic_dir, atomic_path
+from sama_plugin.atomic import atomic_path
 from sama_plugin.hosts.internvl.preprocess import MEAN, STD
 from sama_plugin.miniworld import pretrain_chat as chat
 from sama_plugin.miniworld import pretrain_vision as vision
 from sama_plugin.miniworld.crowds import RenderedCrowds
+from sama_plugin.miniworld.export_host import export_host
 from sama_plugin.miniworld.fast_attention import use_matrix_attention
 from sama_plugin.miniworld.host import build_mini
 from sama_plugin.miniworld.rendered import RenderedClips
@@ -133,7 +133,11 @@ class Pretraining:
     def chat_step(self) -> tuple[torch.Tensor, dict[str, float]]:
         if self.progress.steps["chat"] % 500 == 499:
             self.report(160)
-        batch = chat.sample_chat(self.train_clips, self.encoder, self.rng, self.options.batch)
+        begun = self.progress.minutes["chat"] / self.options.chat_minutes < chat.FIRST_SHARE
+        counts = chat.FIRST_COUNTS if begun else chat.FRAME_COUNTS
+        batch = chat.sample_chat(
+            self.train_clips, self.encoder, self.rng, self.options.batch, counts
+        )
         logits, targets = chat.answer_logits(
             self.model, batch, self.features_with_frozen_tower(batch.frames)
         )
@@ -177,22 +181,6 @@ class Pretraining:
             f"resumed at {self.progress.minutes} minutes, {self.progress.steps} steps", flush=True
         )
 
-    def export(self, folder: Path) -> None:
-        """fp16 weights, tokenizer, generation settings and the held-out curve, as one folder."""
-        from transformers import InternVLForConditionalGeneration
-
-        with torch.random.fork_rng(devices=[]):
-            plain = InternVLForConditionalGeneration(
-                self.model.config.__class__(**self.model.config.to_dict())
-            )
-        plain.load_state_dict(self.model.state_dict())
-        plain.generation_config = self.model.generation_config
-        with atomic_dir(folder) as target:
-            plain.half().save_pretrained(target)
-            self.tokenizer.save_pretrained(target)
-            (target / "curve.json").write_text(json.dumps(vars(self.progress), indent=1))
-            target.chmod(0o755)
-
 
 def cosine(done: float) -> float:
     """1 at the start, 0 at the end."""
@@ -226,7 +214,7 @@ def main() -> None:
     renderer.join()
     run.run_stage("chat", options.chat_minutes, run.chat_step)
     run.report(run.options.held_clips)
-    run.export(Path(options.export))
+    print(export_host(run.folder, Path(options.export), questions=3 * options.held_clips))
 
 
 def _render_beside(run: Pretraining) -> multiprocessing.Process:

@@ -1,14 +1,11 @@
 """The mini host's tokenizer: one token a mini-world word, bytes for everything else.
 
 Why not a trained BPE: the world has a closed vocabulary, so a literal word list is smaller,
-deterministic without any
-corpus, and built in milliseconds. It is still a byte-level tokenizer of the GPT-2/Qwen kind: a word
-of the list is one
-token with or without a leading blank (`ignore_merges`), and any other text a user types falls apart
-into bytes, so nothing
-is ever unknown. Special tokens, their attributes and the ChatML template are those of the
-InternVL/Qwen2 line.
-Used by `host.py`; the built file is packaged as `assets/mini/host/tokenizer.json`.
+deterministic without any corpus, and built in milliseconds. It is still a byte-level tokenizer of
+the GPT-2/Qwen kind: a word of the list is one token with or without a leading blank
+(`ignore_merges`), and any other text a user types falls apart into bytes, so nothing is ever
+unknown. Special tokens, their attributes and the ChatML template are those of the InternVL/Qwen2
+line. Used by `host.py`; the built file is packaged as `assets/mini/host/tokenizer.json`.
 """
 
 from __future__ import annotations
@@ -39,25 +36,33 @@ WORLD_WORDS = (
     # things
     "red green blue yellow purple orange cyan white grey black "
     "circle square triangle star cross ring circles squares triangles stars crosses rings "
-    "plain striped dotted tiny small large thing things object objects wall shape shapes colour color colours size texture "
+    "plain striped dotted tiny small large thing things object objects wall shape shapes "
+    "colour color colours size texture "
     # motion and history
-    "moves move left right up down stays stay still turns turn around goes go circling moving staying turning "
-    "hides hide hidden leaves leave and returns return comes come back then changes change passes pass behind in front of "
-    "changing hiding passing leaving returning moved hid left passed changed went came does do did doing "
+    "moves move left right up down stays stay still turns turn around goes go circling moving "
+    "staying turning "
+    "hides hide hidden leaves leave and returns return comes come back then changes change "
+    "passes pass behind in front of "
+    "changing hiding passing leaving returning moved hid left passed changed went came does do "
+    "did doing "
     "from to into out again while after before first last later "
     # asking
-    "what which who where when how many much is are was were there it its they them this that these those the a an one ones "
+    "what which who where when how many much is are was were there it its they them this that "
+    "these those the a an one ones "
     "other another any all both none no yes not nothing only also or with at on by for but same "
-    "describe video image clip picture frame frames segment show me find please tell point mark track answer question "
+    "describe video image clip picture frame frames segment show me find please tell point "
+    "mark track answer question "
     "can could would you i we your my see seen look looks like look-alike different equal "
     # places
-    "row column x y start end middle beginning top bottom center centre side corner near between above below "
+    "row column x y start end middle beginning top bottom center centre side corner near "
+    "between above below "
     "zero one two three four five six seven eight nine ten "
     # talk
     "user assistant system hello hi thanks thank sorry know about name called here now ok good "
     "colour colored coloured Frame red-circle object's "
     # how the field asks for masks: the wording of its datasets
-    "Response response interleaved segmentation mask masks output give its sure Sure result region regions "
+    "Response response interleaved segmentation mask masks output give its sure Sure result "
+    "region regions "
     "Please Can Find Where Segment It The detail detailed following during "
 )
 NUMBERS = tuple(str(number) for number in range(17))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from sama_plugin.miniworld.host import TINY, load_mini, tiny_host  # noqa: E402
-from sama_plugin.miniworld.tokenizer import SPECIAL_TOKENS, build_tokenizer  # noqa: E402
+from sama_plugin.miniworld.host import TINY, load_mini, tiny_host
+from sama_plugin.miniworld.tokenizer import SPECIAL_TOKENS, build_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -30,17 +29,13 @@ def test_any_text_survives(tokenizer, text):
 
 
 def test_world_words_are_single_tokens(tokenizer):
-    assert (
-        len(tokenizer("Where is the striped purple star at the start?").input_ids) == 10
-    )
+    assert len(tokenizer("Where is the striped purple star at the start?").input_ids) == 10
 
 
 def test_special_tokens_are_one_id_each(tokenizer):
     for token in SPECIAL_TOKENS:
         assert len(tokenizer(token).input_ids) == 1
-        assert (
-            tokenizer.decode(tokenizer(token).input_ids, skip_special_tokens=True) == ""
-        )
+        assert tokenizer.decode(tokenizer(token).input_ids, skip_special_tokens=True) == ""
     assert tokenizer.context_image_token == "<IMG_CONTEXT>"
 
 
@@ -75,17 +70,13 @@ def test_same_seed_same_weights():
 def test_tiny_host_reads_frames_and_answers():
     model, tokenizer = tiny_host()
     picture = "<img>" + "<IMG_CONTEXT>" * TINY.tokens_per_frame + "</img>\n"
-    inputs = tokenizer(
-        f"<|im_start|>user\n{picture}What is this?<|im_end|>\n", return_tensors="pt"
-    )
+    inputs = tokenizer(f"<|im_start|>user\n{picture}What is this?<|im_end|>\n", return_tensors="pt")
     black, noise = (
         torch.zeros(1, 3, 64, 64),
         torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)),
     )
     with torch.no_grad():
-        seen = [
-            model(**inputs, pixel_values=pixels).logits for pixels in (black, noise)
-        ]
+        seen = [model(**inputs, pixel_values=pixels).logits for pixels in (black, noise)]
     assert seen[0].shape == (1, inputs.input_ids.shape[1], len(tokenizer))
     assert not torch.allclose(*seen)
     out = model.generate(**inputs, pixel_values=noise, max_new_tokens=3)
@@ -98,7 +89,4 @@ def test_save_and_load_give_the_same_host(tmp_path):
     tokenizer.save_pretrained(tmp_path)
     loaded, _ = load_mini(tmp_path)
     assert torch.equal(loaded.lm_head.weight, model.lm_head.weight)
-    assert (
-        loaded.lm_head.weight.data_ptr()
-        == loaded.get_input_embeddings().weight.data_ptr()
-    )
+    assert loaded.lm_head.weight.data_ptr() == loaded.get_input_embeddings().weight.data_ptr()
