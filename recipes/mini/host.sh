@@ -2,7 +2,7 @@
 # Pre-train the mini host: a 3.4 M parameter native InternVL that sees and talks about mini-world clips.
 #
 # Hardware: one CPU core with AVX-512 bf16, 4 GB of memory, 9 GB of disk for rendered clips in RUN.
-# Time:     about 15 minutes of seeing (stage V) and 50 of talking (stage VL). Interrupted? Run it again: it resumes.
+# Time:     10 CPU minutes of seeing (stage V) and 50 of talking (stage VL). Interrupted? Run it again: it resumes.
 # Result:   sama_plugin/assets/mini/host/, with its held-out scores in card.md.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
