@@ -162,9 +162,10 @@ class _Look:
             yield from draw_frames(self.reader.frames(indices), indices=indices, **self.style)
 
     def sheet(self) -> np.ndarray:
-        """Frames spread over the clip, on one picture."""
+        """Frames spread over the clip, on one picture; names alone, phrases would be too small."""
         indices = midpoints(len(self.reader), SHEET_FRAMES)
-        frames = draw_frames(self.reader.frames(indices), indices=indices, **self.style)
+        style = {**self.style, "labels": []}
+        frames = draw_frames(self.reader.frames(indices), indices=indices, **style)
         times = self.reader.times(indices)
         labels = [f"frame {i} \u00b7 {t:.2f} s" for i, t in zip(indices, times)]
         return contact_sheet(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from html import escape
+from itertools import zip_longest
 from typing import Any, Mapping, Sequence
 
 from sama_plugin.infer.page import ConversationView
@@ -43,9 +44,12 @@ WIDTH, HEIGHT, LEFT, BOTTOM = 900, 230, 40, 24
 
 
 def gallery(views: Sequence[ConversationView], most: int = 3) -> str:
-    """The first videos of the conversations side by side, those with most phrases first."""
-    shown = [turn for view in views for turn in view.turns if turn.video]
-    shown = sorted(shown, key=lambda turn: -len(turn.phrases))[:most]
+    """Videos side by side: of each conversation the turn with most phrases, then the next ones."""
+    ranked = [
+        sorted((turn for turn in view.turns if turn.video), key=lambda turn: -len(turn.phrases))
+        for view in views
+    ]
+    shown = [turn for row in zip_longest(*ranked) for turn in row if turn is not None][:most]
     figures = "".join(
         f'<figure class="region"><video src="{escape(turn.video)}" loop muted autoplay playsinline>'
         f"</video><figcaption>{escape(turn.answer)}</figcaption></figure>"
