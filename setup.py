@@ -1,7 +1,9 @@
 """Packaging. Ranges are wide on purpose: the plugin is attached to hosts that pin their own stack.
 
-transformers 4.37.2 / peft 0.10 are what the internvl_chat host pins; native InternVL needs 4.55. Heavy packages are
-imported by the function that needs them, so a range that admits an old version does not mean every feature runs on it.
+transformers 4.37.2 / peft 0.10 are what the internvl_chat host pins; native InternVL needs 4.55.
+Heavy packages are
+imported by the function that needs them, so a range that admits an old version does not mean every
+feature runs on it.
 """
 
 from setuptools import find_packages, setup
@@ -23,13 +25,16 @@ REQUIRED = [
 ]
 
 EXTRAS = {
-    "sam2": ["sam2>=1.1.0"],  # pulls torchvision; the first release with the 2.1 checkpoints on PyPI
+    # pulls torchvision; the first release with the 2.1 checkpoints on PyPI
+    "sam2": ["sam2>=1.1.0"],
     "qlora": ["bitsandbytes>=0.43"],
     "deepspeed": ["deepspeed>=0.14"],
     "log": ["tensorboard>=2.13"],
     "dev": ["pytest>=7.4", "hypothesis>=6.90", "ruff>=0.6", "psutil>=5.9", "scipy>=1.10"],
 }
-EXTRAS["all"] = [package for name in ("sam2", "qlora", "deepspeed", "log") for package in EXTRAS[name]]
+EXTRAS["all"] = [
+    package for name in ("sam2", "qlora", "deepspeed", "log") for package in EXTRAS[name]
+]
 
 setup(
     name="sama_plugin",

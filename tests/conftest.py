@@ -1,6 +1,7 @@
 """Where real data and golden numbers are, and what happens without them.
 
-Both lie outside the repository. Without them the tests that need them skip with one loud line each; with `CI` set a
+Both lie outside the repository. Without them the tests that need them skip with one loud line each;
+with `CI` set a
 missing folder is a failure, because there it means that nothing was checked.
 """
 
@@ -19,7 +20,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def external_folder(variable: str, default: str) -> Path:
-    """Folder named by the environment variable, else beside the repository; skips or fails when it is not there."""
+    """Folder named by the environment variable, else beside the repository; skips or fails when it
+    is not there.
+    """
     folder = Path(os.environ.get(variable, REPOSITORY.parent / "shared" / default)).resolve()
     if not folder.is_dir():
         message = (

@@ -1,4 +1,6 @@
-"""A byte-level tokenizer built on the spot: every test that tokenises uses it, nothing is downloaded."""
+"""A byte-level tokenizer built on the spot: every test that tokenises uses it, nothing is
+downloaded.
+"""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import os
 import sys
 from typing import Any, Callable, Optional, Sequence
 
@@ -28,12 +29,18 @@ VERBS = {
     "mini": ("sama_plugin.cli.mini", "make the mini world, its clips and its models"),
 }
 
+CPU_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+"""oneDNN keeps a kernel for every shape it met, 1,024 of them by default; batches of ever new
+lengths
+made that 10 GB in 240 steps of the mini. Both are read when torch computes for the first time."""
 USAGE_ERROR = 2
 INTERRUPTED = 130
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Entry point of the `sama` command; returns the exit code."""
+    for cache in CPU_CACHES:
+        os.environ.setdefault(cache, "64")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())

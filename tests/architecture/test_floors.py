@@ -1,4 +1,6 @@
-"""The house: imports point down. The floors and the allowed same-floor imports are read from here alone."""
+"""The house: imports point down. The floors and the allowed same-floor imports are read from here
+alone.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,8 @@ def test_imports_point_down(path):
         allowed = other == room or ground or (room, other) in SAME_FLOOR
         down = FLOOR_OF[other] < FLOOR_OF[room] or allowed
         assert down, (
-            f"{path}:{line} ({room}, floor {FLOOR_OF[room]}) imports {name} (floor {FLOOR_OF[other]})"
+            f"{path}:{line} ({room}, floor {FLOOR_OF[room]}) imports {name} (floor "
+            f"{FLOOR_OF[other]})"
         )
 
 
