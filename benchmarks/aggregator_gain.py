@@ -22,13 +22,10 @@ import argparse
 import dataclasses
 import hashlib
 import json
-import os
-import platform
 import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Iterable, Optional, Sequence
 
@@ -37,6 +34,7 @@ import numpy as np
 from sama_plugin.atomic import atomic_path
 from sama_plugin.infer.load import load_sama
 from sama_plugin.miniworld.cases import Case
+from sama_plugin.miniworld.demo import versions
 from sama_plugin.miniworld.evaluate import FIRST_SEED, score_clip
 from sama_plugin.miniworld.lesson import lesson, mini_config, prepare
 from sama_plugin.settings import to_dict
@@ -317,17 +315,6 @@ def _git(*words: str) -> str:
         ["git", *words], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     return done.stdout.strip()
-
-
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in ("sama_plugin", "torch", "transformers", "peft", "sam2", "numpy"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    found["machine"] = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    return found
 
 
 def write_json(path: Path, record: Any) -> None:

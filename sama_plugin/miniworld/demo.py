@@ -230,7 +230,7 @@ def _report(
             "first_scored_clip": FIRST_SEED,
             "conversations": talks,
         },
-        "versions": _versions(),
+        "versions": versions(),
     }
 
 
@@ -250,7 +250,8 @@ def _gain() -> dict[str, Any]:
     return json.loads(GAIN_FILE.read_text(encoding="utf-8")) if GAIN_FILE.is_file() else {}
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of what the numbers depend on, the machine included."""
     found = {"sama_plugin": __version__, "python": platform.python_version()}
     for name in ("torch", "transformers", "peft", "sam2", "numpy"):
         try:

@@ -63,7 +63,8 @@ def test_disagreements_are_named(sample, reason):
 
 
 def test_marks_without_targets_are_text():
-    plain_sample("clip.npy").validate()
+    sample = plain_sample("clip.npy")
+    assert sample.validate() is sample and not sample.targets
 
 
 @pytest.mark.parametrize(
