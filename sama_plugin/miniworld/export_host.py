@@ -3,9 +3,9 @@ scores.
 
     python -m sama_plugin.miniworld.export_host --run /tmp/mini-host
 
-Reads the run's checkpoint (also of a run still going on), so that an early host can be tried. What
-is packed is loaded again and asked real questions through `generate`: the card's scores are those
-of the files beside it, in greedy decoding, on held-out clips. Called at the end of
+Reads the checkpoint of stage join (also of a run still going on, so that an early host can be
+tried). What is packed is loaded again and asked real questions through `generate`: the card's
+scores are those of the files beside it, in greedy decoding, on held-out clips. Called at the end of
 `pretrain_host.py`.
 """
 
@@ -29,7 +29,7 @@ HELD_CLIPS = 256
 
 def export_host(run: Path, folder: Path, questions: int) -> dict[str, float]:
     """Packs the checkpoint of `run` into `folder`; returns held-out greedy scores."""
-    state = torch.load(run / "checkpoint.pt", weights_only=True)
+    state = torch.load(run / "join.pt", weights_only=True)
     model, tokenizer = build_mini()
     model.load_state_dict(state["model"])
     with atomic_dir(folder) as target:
@@ -50,7 +50,7 @@ def greedy_scores(model, tokenizer, clips: RenderedClips, questions: int) -> dic
     """
     asked = chat.held_out(clips, chat.ChatEncoder(tokenizer), HELD_CLIPS, 3)[:questions]
     hits = defaultdict(list)
-    for (ids, labels), picked, index, turn in asked:
+    for (ids, labels, _), picked, index, turn in asked:
         prompt = ids[: next(i for i, label in enumerate(labels) if label != chat.IGNORE)]
         out = model.generate(
             input_ids=torch.tensor([prompt]),
@@ -78,11 +78,13 @@ regions or masks.
 
 - Data: procedural train clips and crowds of `sama_plugin.miniworld`, nothing else. Held-out clips
   hold combinations of look and motion that no train clip shows.
-- Stage V (names and places of what each visual token shows): {steps["vision"]} steps of 24 frames,
-  {minutes["vision"]:.1f} CPU minutes.
-- Stage VL (packed chat, ViT frozen): {steps["chat"]} steps of 8 clips,
-  {minutes["chat"]:.1f} CPU minutes.
-- Remake: `recipes/mini/host.sh` (one core; schedules count CPU minutes, so another machine takes
+- See: {steps["vision"]} steps of 24 frames, {minutes["vision"]:.0f} CPU minutes.
+  Tower and projector learn to write down what each visual token shows.
+- Talk: {steps["talk"]} steps of 8 clips, {minutes["talk"]:.0f} CPU minutes.
+  The decoder learns to talk about such facts; nouns and visual tokens are supervised inside it.
+- Join: {steps["join"]} steps of 8 clips, {minutes["join"]:.0f} CPU minutes.
+  The decoder goes on with what the tower really sees.
+- Remake: `recipes/mini/host.sh` (two cores; schedules count CPU minutes, so another machine takes
   another number of steps).
 
 Scores: {questions} questions about held-out clips, four uniform frames, greedy decoding, exact

@@ -4,7 +4,7 @@ With heads of width 32 and a few hundred tokens, PyTorch's CPU flash kernel cost
 a plain softmax of matrix products in bfloat16 (measured on an AVX-512 core: 78 against 49 ms for 8
 x 6 heads x 520 tokens, forward and backward). Registered with transformers under NAME; causal or
 full by the module's own flag, and blind to padding masks, so rows must be padded on the right. Used
-by the host's pre-training only; the exported model keeps the stock kernels.
+by the host's pre-training and by lessons; models keep the stock kernels when they are loaded.
 """
 
 from __future__ import annotations
@@ -42,14 +42,19 @@ def matrix_attention(
     return out.view(batch, heads, length, width).transpose(1, 2).contiguous(), None
 
 
-def use_matrix_attention(model: nn.Module) -> None:
-    """Switch vision tower and decoder of a native InternVL to `matrix_attention`."""
+def matrix_attention_name() -> str:
+    """The name by which transformers now knows `matrix_attention`."""
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface
 
     AttentionInterface.register(NAME, matrix_attention)
     AttentionMaskInterface.register(NAME, lambda *args, **kwargs: None)
-    model.set_attn_implementation(NAME)
+    return NAME
+
+
+def use_matrix_attention(model: nn.Module) -> None:
+    """Switch vision tower and decoder of a native InternVL to `matrix_attention`."""
+    model.set_attn_implementation(matrix_attention_name())
 
 
 @lru_cache(maxsize=64)

@@ -44,7 +44,7 @@ class HostShape:
     vision_ffn: int = 384
     width: int = 192
     layers: int = 6
-    heads: int = 6
+    heads: int = 4
     kv_heads: int = 2
     ffn: int = 512
     positions: int = 4096
@@ -104,6 +104,7 @@ def host_config(shape: HostShape, tokenizer: PreTrainedTokenizerFast) -> InternV
             "intermediate_size": shape.ffn,
             "vocab_size": len(tokenizer),
             "max_position_embeddings": shape.positions,
+            "rope_theta": 1e6,
             "initializer_range": shape.width**-0.5 / 2,
             "tie_word_embeddings": True,
             "bos_token_id": None,

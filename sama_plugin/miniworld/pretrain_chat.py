@@ -21,7 +21,12 @@ from torch.nn import functional as F
 from sama_plugin.hosts.internvl.prompt import visual_prefix
 from sama_plugin.miniworld import language
 from sama_plugin.miniworld.host import MINI
-from sama_plugin.miniworld.pretrain_vision import clip_of
+from sama_plugin.miniworld.pretrain_tracking import (
+    named_thing,
+    noun_targets,
+    track_targets,
+)
+from sama_plugin.miniworld.pretrain_vision import Cells, clip_of, look_at
 from sama_plugin.miniworld.rendered import RenderedClips
 from sama_plugin.miniworld.things import FRAMES
 
@@ -34,16 +39,27 @@ FIRST_SHARE = 0.15
 """Part of the stage that uses `FIRST_COUNTS`."""
 UNIFORM_SHARE = 0.7
 TURNS = 12
+AFTER_NAME = re.compile(r"( at the (start|end))?( do| move)?\?$")
+"""What follows the name of a thing at the end of a question about it."""
 TEXT_TOKENS = 260
 
 
 @dataclass
 class ChatBatch:
-    """`ids`, `labels` (B, L) long, right-padded; `frames` uint8 (B * K, 128, 128, 3)."""
+    """`ids`, `labels` (B, L) long, right-padded; `frames` uint8 (B * K, 128, 128, 3).
+
+    `shown` says which frames they are, as (clip, index of a frame), `cells` what they show;
+    `tracks` (B * K * N, classes) are the targets of visual tokens, `nouns` those of names: places
+    (M, 2) as (row, token), and targets (M, classes).
+    """
 
     ids: torch.Tensor
     labels: torch.Tensor
     frames: np.ndarray
+    shown: list[tuple[int, int]] | None = None
+    cells: Cells | None = None
+    tracks: torch.Tensor | None = None
+    nouns: tuple[torch.Tensor, torch.Tensor] | None = None
 
 
 class ChatEncoder:
@@ -56,9 +72,11 @@ class ChatEncoder:
 
     def __call__(
         self, frames: int, turns: list[tuple[str, str]], budget: int
-    ) -> tuple[list[int], list[int]]:
-        """Whole turns while their text fits `budget` tokens; always at least one turn."""
-        ids, labels, used = [], [], 0
+    ) -> tuple[list[int], list[int], list[int]]:
+        """Whole turns while their text fits `budget` tokens, always at least one turn: ids, labels,
+        and where each question has just named what it is about.
+        """
+        ids, labels, named, used = [], [], [], 0
         prefix = self._encode(visual_prefix(frames, MINI.tokens_per_frame, video=True))
         for question, answer in turns:
             opening = self._encode("<|im_start|>user\n") + ([] if ids else prefix)
@@ -67,9 +85,11 @@ class ChatEncoder:
             used += len(asked) + len(said)
             if ids and used > budget:
                 break
+            before = self._encode(AFTER_NAME.sub("", question))
+            named.append(len(ids) + len(opening) + len(before) - 1)
             ids += opening + asked + said + self._encode("\n")
             labels += [IGNORE] * len(opening + asked) + said + [IGNORE]
-        return ids, labels
+        return ids, labels, named
 
     def _encode(self, text: str) -> list[int]:
         if text not in self._known:
@@ -89,16 +109,31 @@ def sample_chat(
     Fewer than three frames do not show motion: then only questions that need none are asked.
     """
     count = int(rng.choice(list(counts), p=list(counts.values())))
-    rows, frames = [], []
-    for index in rng.integers(clips.ready, size=batch):
+    rows, frames, seen_at, shown, tracks, places, facts = [], [], [], [], [], [], []
+    for index in map(int, rng.integers(clips.ready, size=batch)):
         clip = clip_of(clips.split, int(index))
         turns = language.chat_turns(clip, rng, TURNS if count > 2 else 3 * TURNS)
         if count < 3:
             still = [turn for turn in turns if turn.kind in language.STILL_KINDS]
             turns = still[:TURNS] or turns[:1]
         rows.append(encoder(count, [(t.question, t.answer) for t in turns], TEXT_TOKENS))
-        frames.append(clips.frames[index][pick_frames(rng, count)])
-    return collate(rows, frames, encoder.pad)
+        picked = pick_frames(rng, count)
+        frames.append(clips.frames[index][picked])
+        seen_at += [(index, int(frame)) for frame in picked]
+        visible = clips.visible[index][picked]
+        shown += [(clip, int(frame), seen) for frame, seen in zip(picked, visible)]
+        tracks.append(track_targets(clip, picked, visible))
+        table = noun_targets(clip, picked, visible)
+        for place, turn in zip(rows[-1][2], turns):
+            thing = named_thing(clip, turn)
+            if thing is not None:
+                places.append((len(rows) - 1, place))
+                facts.append(table[thing])
+    chat = collate(rows, frames, encoder.pad)
+    chat.nouns = torch.tensor(places), torch.from_numpy(np.array(facts))
+    chat.shown, chat.cells = seen_at, look_at(shown)
+    chat.tracks = torch.from_numpy(np.concatenate(tracks)).flatten(0, 1)  # (B * K * N, heads)
+    return chat
 
 
 def pick_frames(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -113,10 +148,10 @@ def pick_frames(rng: np.random.Generator, count: int) -> np.ndarray:
 
 def collate(rows: list, frames: list, pad: int) -> ChatBatch:
     """Pad on the right, to a multiple of 16."""
-    length = -(-max(len(ids) for ids, _ in rows) // 16) * 16
+    length = -(-max(len(ids) for ids, *_ in rows) // 16) * 16
     ids = torch.full((len(rows), length), pad)
     labels = torch.full((len(rows), length), IGNORE)
-    for row, (tokens, targets) in enumerate(rows):
+    for row, (tokens, targets, _) in enumerate(rows):
         ids[row, : len(tokens)] = torch.tensor(tokens)
         labels[row, : len(targets)] = torch.tensor(targets)
     return ChatBatch(ids, labels, np.concatenate(frames))
@@ -124,17 +159,21 @@ def collate(rows: list, frames: list, pad: int) -> ChatBatch:
 
 def answer_logits(
     model, batch: ChatBatch, features: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (A, V) and targets (A,) of the learnt positions only; `features` (B * K, N, C) fill
-    the placeholders.
+) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]]:
+    """Logits (A, V) and targets (A,) of the learnt positions, and the decoder's hidden states.
+
+    `features` (B * K, N, C) fill the placeholders; the states are (B, L, C), the input first.
     """
     embeds = model.get_input_embeddings()(batch.ids)
-    places = (batch.ids == model.config.image_token_id)[..., None]
-    embeds = embeds.masked_scatter(places, features.to(embeds.dtype))
-    hidden = model.model.language_model(inputs_embeds=embeds, use_cache=False).last_hidden_state
+    places = batch.ids == model.config.image_token_id
+    embeds = embeds.masked_scatter(places[..., None], features.to(embeds.dtype))
+    out = model.model.language_model(
+        inputs_embeds=embeds, use_cache=False, output_hidden_states=True
+    )
     targets = batch.labels[:, 1:]
     learnt = targets != IGNORE
-    return model.lm_head(hidden[:, :-1][learnt]), targets[learnt]
+    logits = model.lm_head(out.last_hidden_state[:, :-1][learnt])
+    return logits, targets[learnt], out.hidden_states
 
 
 def chat_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -171,7 +210,14 @@ def measure(
         rows = [row for row, *_ in part]
         frames = [clips.frames[index][picked] for _, picked, index, _ in part]
         chat = collate(rows, frames, tokenizer.pad_token_id)
-        logits, targets = answer_logits(model, chat, features_of(chat.frames))
+        chat.cells = look_at(
+            [
+                (clip_of(clips.split, index), int(frame), clips.visible[index, frame])
+                for _, picked, index, _ in part
+                for frame in picked
+            ]
+        )
+        logits, targets, _ = answer_logits(model, chat, features_of(chat))
         lengths = (chat.labels != IGNORE).sum(1).tolist()
         guesses = logits.argmax(-1).split(lengths)
         for (*_, turn), guess, target in zip(part, guesses, targets.split(lengths)):

@@ -30,10 +30,15 @@ from sama_plugin.miniworld.world import sample_clip
 BINS = 16
 GRID = MINI.grid
 MIN_COVER = 0.12
+MOST_THINGS = 8
 OUTLINE = 8
 THUMBNAIL = 12
 WEIGHTS = {"outline": 2.0, "thumbnail": 10.0, "shape": 3.0}
 """Shape is the hard part; everything else weighs 1."""
+DIRECTIONS = ((0, -1), (0, 1), (-1, 0), (1, 0))
+"""(rows, columns) to the patch that each head of a new tower looks at."""
+DISTANCES = (1, 1, 2, 2)
+FOCUS = 1.6
 WORDS = {
     "colour": tuple(COLOURS),
     "shape": SHAPES,
@@ -63,19 +68,20 @@ class Cells:
 
 
 class CellHeads(nn.Module):
-    """Reads cells from projected tokens (B, N, C); `words` are (rows,) token ids per attribute."""
+    """Reads cells from projected tokens (B, N, C)."""
 
-    def __init__(self, width: int, words: dict[str, list[int]]):
+    def __init__(self, width: int):
         super().__init__()
         self.places = nn.Linear(width, 2 * BINS)
         self.flags = nn.Linear(width, 2)
         self.outline = nn.Linear(width, OUTLINE**2)
         self.thumbnail = nn.Linear(width, THUMBNAIL**2)
-        self.words = words
+        self.sharpness = nn.Parameter(torch.tensor(3.0))
 
-    def forward(self, tokens: torch.Tensor, embedding: torch.Tensor) -> dict[str, torch.Tensor]:
-        """(B, N, C) tokens and the (V, C) embedding table -> logits by name, classes last."""
-        out = {name: tokens @ embedding[ids].T for name, ids in self.words.items()}
+    def forward(self, tokens: torch.Tensor, codes: nn.Module) -> dict[str, torch.Tensor]:
+        """(B, N, C) tokens and the words' codes by attribute -> logits by name, classes last."""
+        sharp = self.sharpness.exp()
+        out = {name: sharp * (tokens @ getattr(codes, name).T) for name in WORDS}
         out["x"], out["y"] = self.places(tokens).split(BINS, dim=-1)
         out["shown"], out["centre"] = self.flags(tokens).unbind(-1)
         out["outline"], out["thumbnail"] = self.outline(tokens), self.thumbnail(tokens)
@@ -83,9 +89,12 @@ class CellHeads(nn.Module):
 
 
 def start_with_places(model: nn.Module) -> None:
-    """Fill the tower's position table (zeros in a new InternVL) with 2-D sines and cosines.
+    """Fill the tower's position table (zeros in a new InternVL) with 2-D sines and cosines, and let
+    its attention start as a small convolution.
 
-    Attention to "the patch to the left" is then a linear map away instead of a table to be learnt.
+    A shift of a sine is a rotation, so a query map that rotates its key map looks at the patch so
+    many steps to the left, right, above or below. Every layer's four heads look into the four
+    directions, one step in the first layers and two in the last; what they do there is learnt.
     """
     embeddings = model.model.vision_tower.embeddings
     rows, columns = embeddings.patch_embeddings.patch_shape
@@ -101,7 +110,31 @@ def start_with_places(model: nn.Module) -> None:
         -1,
     )
     with torch.no_grad():
-        embeddings.position_embeddings[0, 1:] = 0.5 * table.reshape(rows * columns, width)
+        embeddings.position_embeddings[0, 1:] = 2 * table.reshape(rows * columns, width)
+        for depth, layer in enumerate(model.model.vision_tower.encoder.layer):
+            _look_around(layer.attention, rates, DISTANCES[depth % len(DISTANCES)])
+
+
+def _look_around(attention: nn.Module, rates: torch.Tensor, distance: int) -> None:
+    """Let head h look `distance` patches along `DIRECTIONS[h]`, on top of its random maps.
+
+    A head of width 4 n uses n of the `rates`, sine and cosine of both axes.
+    """
+    heads, width = attention.num_heads, attention.head_dim
+    per_axis = width // 4
+    for head in range(heads):
+        chosen = torch.linspace(head % 2, 0.75 * len(rates), per_axis).long()
+        for axis, steps in enumerate(DIRECTIONS[head % len(DIRECTIONS)]):
+            turn = distance * steps * rates[chosen]
+            sines = 2 * axis * len(rates) + chosen  # columns of the table
+            cosines = sines + len(rates)
+            out = head * width + 2 * axis * per_axis + torch.arange(per_axis)
+            attention.k_proj.weight[out, sines] += FOCUS
+            attention.k_proj.weight[out + per_axis, cosines] += FOCUS
+            attention.q_proj.weight[out, sines] += FOCUS * turn.cos()
+            attention.q_proj.weight[out, cosines] += FOCUS * turn.sin()
+            attention.q_proj.weight[out + per_axis, cosines] += FOCUS * turn.cos()
+            attention.q_proj.weight[out + per_axis, sines] -= FOCUS * turn.sin()
 
 
 def word_ids(tokenizer: object) -> dict[str, list[int]]:
@@ -121,14 +154,19 @@ def sample_frames(
     """`batch` random frames, evenly from all sources: uint8 (B, 128, 128, 3) and what their cells
     show.
     """
-    frames, rows = [], []
+    frames, shown = [], []
     for row in range(batch):
         source = sources[row % len(sources)]
         clip, frame = int(rng.integers(source.ready)), int(rng.integers(FRAMES))
         frames.append(source.frames[clip, frame])
-        rows.append(_cells(clip_of(source.split, clip), frame, source.visible[clip, frame]))
-    tensors = [torch.from_numpy(np.stack(column)) for column in zip(*rows)]
-    return np.stack(frames), Cells(*tensors)
+        shown.append((clip_of(source.split, clip), frame, source.visible[clip, frame]))
+    return np.stack(frames), look_at(shown)
+
+
+def look_at(shown: list[tuple[Clip, int, np.ndarray]]) -> Cells:
+    """What the cells of B frames show, each given as (clip, frame index, visible map)."""
+    rows = [_cells(*frame) for frame in shown]
+    return Cells(*(torch.from_numpy(np.stack(column)) for column in zip(*rows)))
 
 
 @cache
@@ -142,10 +180,12 @@ def owners(visible: np.ndarray) -> np.ndarray:
 
     The thing with most pixels owns a cell if it covers at least 12 % of it.
     """
-    cells = _by_cell(visible)
-    counts = np.stack([(cells == thing).mean(-1) for thing in range(int(visible.max()) + 1)])
-    counts[0] = MIN_COVER
-    return counts.argmax(0).astype(np.uint8)
+    cells = _by_cell(visible).astype(np.int64)  # (N, pixels)
+    slots = MOST_THINGS + 1
+    places = cells + slots * np.arange(GRID * GRID)[:, None]
+    counts = np.bincount(places.ravel(), minlength=GRID * GRID * slots).reshape(-1, slots)
+    counts[:, 0] = MIN_COVER * cells.shape[1]
+    return counts.argmax(1).astype(np.uint8)
 
 
 def cell_loss(
@@ -172,7 +212,7 @@ def cell_loss(
 def _cells(clip: Clip, frame: int, visible: np.ndarray) -> tuple[np.ndarray, ...]:
     """What each cell of one frame shows, in the order of `Cells`."""
     owner = owners(visible)  # (N,)
-    table = np.array([[-1] * 6, *(row[frame] for row in _attributes(clip))], dtype=np.int64)
+    table = np.array([[-1] * 6, *(row[frame] for row in thing_classes(clip))], dtype=np.int64)
     thumbnails = np.zeros((len(table), THUMBNAIL**2), dtype=np.float32)
     centre = np.zeros(GRID * GRID, dtype=np.float32)
     for thing in np.unique(owner[owner > 0]):
@@ -181,8 +221,8 @@ def _cells(clip: Clip, frame: int, visible: np.ndarray) -> tuple[np.ndarray, ...
         middle = trajectory(clip.things[thing - 1])[frame]
         thumbnails[thing] = _thumbnail(visible == thing, middle, clip.things[thing - 1].radius)
     mine = _by_cell(visible) == owner[:, None]  # (N, pixels of a cell)
-    half = visible.shape[0] // GRID // OUTLINE
-    outline = mine.reshape(-1, OUTLINE, half, OUTLINE, half).mean((2, 4)) >= 0.5
+    side = visible.shape[0] // GRID
+    outline = mine.reshape(-1, side, side)[:, :: side // OUTLINE, :: side // OUTLINE]
     return (
         *table[owner].T.copy(),
         centre,
@@ -209,7 +249,7 @@ def _by_cell(visible: np.ndarray) -> np.ndarray:
 
 
 @cache
-def _attributes(clip: Clip) -> np.ndarray:
+def thing_classes(clip: Clip) -> np.ndarray:
     """Classes of colour, shape, texture, size, x and y of every thing in every frame: (things, T,
     6).
 

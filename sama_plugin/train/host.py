@@ -29,6 +29,8 @@ def load_host(config: HostConfig) -> tuple[Any, Any]:
                 f"{config.path!r}"
             )
         model, tokenizer = PACKAGED_HOSTS.get(config.path)()
+        if config.attention is not None:
+            model.set_attn_implementation(config.attention)
         return model.to(dtype), tokenizer
     return _from_folder(config, dtype)
 

@@ -8,12 +8,14 @@ import torch
 
 from sama_plugin.hosts.internvl.prompt import visual_prefix
 from sama_plugin.miniworld import pretrain_chat as chat
+from sama_plugin.miniworld import pretrain_tracking as tracking
 from sama_plugin.miniworld import pretrain_vision as vision
 from sama_plugin.miniworld.crowds import sample_crowd
 from sama_plugin.miniworld.fast_attention import use_matrix_attention
-from sama_plugin.miniworld.host import MINI, tiny_host
+from sama_plugin.miniworld.host import MINI, build_mini, tiny_host
 from sama_plugin.miniworld.language import chat_turns
 from sama_plugin.miniworld.motion import place, trajectories
+from sama_plugin.miniworld.pretrain_facts import FactCodes
 from sama_plugin.miniworld.render import render
 from sama_plugin.miniworld.things import COLOURS, FRAMES, SHAPES
 from sama_plugin.miniworld.tokenizer import build_tokenizer
@@ -23,7 +25,7 @@ from sama_plugin.miniworld.world import sample_clip
 def test_training_rows_are_the_chat_template_of_the_host():
     tokenizer = build_tokenizer()
     turns = [(t.question, t.answer) for t in chat_turns(_clip(), np.random.default_rng(0), 4)]
-    ids, labels = chat.ChatEncoder(tokenizer)(2, turns, budget=10_000)
+    ids, labels, _ = chat.ChatEncoder(tokenizer)(2, turns, budget=10_000)
     messages = []
     for question, answer in turns:
         prefix = "" if messages else visual_prefix(2, MINI.tokens_per_frame, video=True)
@@ -36,7 +38,7 @@ def test_training_rows_are_the_chat_template_of_the_host():
 
 def test_a_budget_cuts_whole_turns_and_keeps_the_first():
     turns = [("What is this?", "It is red."), ("What is that?", "It is blue.")]
-    ids, _ = chat.ChatEncoder(build_tokenizer())(1, turns, budget=1)
+    ids, *_ = chat.ChatEncoder(build_tokenizer())(1, turns, budget=1)
     text = build_tokenizer().decode(ids)
     assert "red.<|im_end|>" in text
     assert "blue" not in text
@@ -51,6 +53,60 @@ def test_frames_are_sorted_inside_and_one_a_segment(count):
         assert picked.min() >= 0
         assert picked.max() < FRAMES
         assert (np.abs(picked - middles) <= FRAMES / count / 2 + 1).all()
+
+
+def test_places_of_names_are_where_the_question_has_just_named_its_thing():
+    tokenizer = build_tokenizer()
+    questions = {
+        "What colour is the star?": "star",
+        "What does the red ring do?": "ring",
+        "Where is the red ring that moves left at the end?": "left",
+        "Is there a blue cross?": "cross",
+    }
+    turns = [(question, "Yes.") for question in questions]
+    ids, _, places = chat.ChatEncoder(tokenizer)(1, turns, budget=10_000)
+    assert [tokenizer.decode([ids[place]]).strip() for place in places] == list(questions.values())
+
+
+def test_a_question_names_the_thing_that_its_answer_is_about():
+    clip = sample_clip(4, "train")
+    asked = 0
+    for turn in chat_turns(clip, np.random.default_rng(1), 60):
+        thing = tracking.named_thing(clip, turn)
+        if turn.kind in ("colour", "shape", "texture", "size") and thing is not None:
+            asked += 1
+            assert str(getattr(clip.things[thing], turn.kind)) in turn.answer
+    assert asked > 3
+
+
+def test_a_new_decoder_looks_from_a_word_to_the_cells_that_show_it():
+    model, tokenizer = build_mini(0)
+    words = vision.word_ids(tokenizer)
+    table = model.get_input_embeddings().weight
+    codes = FactCodes(table, words, 0)
+    decoder = model.model.language_model
+    tracking.look_up_by_content(decoder, codes, torch.Generator().manual_seed(0))
+    clip = _clip()
+    cells = vision.look_at([(clip, 0, render(clip)[1][0])])
+    thing = next(t for t in clip.things if (cells.shape == SHAPES.index(t.shape)).any())
+    word = table[words["shape"][SHAPES.index(thing.shape)]]
+    row = torch.cat([codes(cells)[0], word[None]])[None]
+    decoder.set_attn_implementation("eager")
+    with torch.no_grad():
+        attention = decoder(inputs_embeds=row, output_attentions=True).attentions[0]
+    named = (cells.shape[0] == SHAPES.index(thing.shape)).float()
+    for head in attention[0, :2, -1, :-1]:  # the first group of heads
+        assert (head * named).sum() > 0.6 * head.sum()
+        assert head.sum() > 0.8
+
+
+def test_codes_of_equal_seeds_are_equal_and_tell_places_apart():
+    model, tokenizer = tiny_host(0)
+    words, table = vision.word_ids(tokenizer), model.get_input_embeddings().weight
+    one, two = (FactCodes(table, words, 0) for _ in range(2))
+    torch.testing.assert_close(one.x, two.x)
+    near, far = one.x[7] @ one.x[8], one.x[7] @ one.x[15]
+    assert near > far
 
 
 def test_numbers_are_close_or_not():
