@@ -31,6 +31,9 @@ NEW_TOKENS = (
     CONTEXT_SLOT,
 )
 
+KIN = {SEG: "<box>", PHRASE_OPEN: "<ref>", PHRASE_CLOSE: "</ref>"}
+"""New token -> the token by which InternVL and Qwen already say the same in boxes."""
+
 REGION_MARK = "<region>"
 """Stands for one region in a Sample's user text. A marker for our code, never a token."""
 
@@ -89,6 +92,12 @@ def token_ids(tokenizer: Any) -> TokenIds:
             "pass it through sama_plugin.dialog.tokens.add_tokens first"
         )
     return TokenIds(*ids)
+
+
+def kin_ids(tokenizer: Any) -> dict[int, int]:
+    """Place in `NEW_TOKENS` -> id of its kin, for those that the tokenizer has as one token."""
+    found = {NEW_TOKENS.index(new): _single_id(tokenizer, kin) for new, kin in KIN.items()}
+    return {place: kin for place, kin in found.items() if kin is not None}
 
 
 def check_user_text(text: str) -> None:

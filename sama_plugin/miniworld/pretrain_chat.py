@@ -20,10 +20,14 @@ from torch.nn import functional as F
 
 from sama_plugin.hosts.internvl.prompt import visual_prefix
 from sama_plugin.miniworld import language
+from sama_plugin.miniworld.finding import BOX, finding_turns
 from sama_plugin.miniworld.host import MINI
 from sama_plugin.miniworld.pretrain_tracking import (
+    NOUNS,
+    PLACES,
     named_thing,
     noun_targets,
+    place_targets,
     track_targets,
 )
 from sama_plugin.miniworld.pretrain_vision import Cells, clip_of, look_at
@@ -38,6 +42,8 @@ FRAME_COUNTS = {1: 0.04, 2: 0.06, 3: 0.10, 4: 0.60, 5: 0.12, 6: 0.08}
 FIRST_SHARE = 0.15
 """Part of the stage that uses `FIRST_COUNTS`."""
 UNIFORM_SHARE = 0.7
+FINDING_SHARE = 0.4
+"""Part of the conversations that say where things are, in boxes."""
 TURNS = 12
 AFTER_NAME = re.compile(r"( at the (start|end))?( do| move)?\?$")
 """What follows the name of a thing at the end of a question about it."""
@@ -50,7 +56,7 @@ class ChatBatch:
 
     `shown` says which frames they are, as (clip, index of a frame), `cells` what they show;
     `tracks` (B * K * N, classes) are the targets of visual tokens, `nouns` those of names: places
-    (M, 2) as (row, token), and targets (M, classes).
+    (M, 2) as (row, token), and targets (M, classes); `boxes` those of `<box>` tokens.
     """
 
     ids: torch.Tensor
@@ -60,6 +66,7 @@ class ChatBatch:
     cells: Cells | None = None
     tracks: torch.Tensor | None = None
     nouns: tuple[torch.Tensor, torch.Tensor] | None = None
+    boxes: tuple[torch.Tensor, torch.Tensor] | None = None
 
 
 class ChatEncoder:
@@ -69,6 +76,7 @@ class ChatEncoder:
         self._tokenizer = tokenizer
         self._known: dict[str, list[int]] = {}
         self.pad = tokenizer.pad_token_id
+        self.box = tokenizer.convert_tokens_to_ids(BOX)
 
     def __call__(
         self, frames: int, turns: list[tuple[str, str]], budget: int
@@ -109,10 +117,15 @@ def sample_chat(
     Fewer than three frames do not show motion: then only questions that need none are asked.
     """
     count = int(rng.choice(list(counts), p=list(counts.values())))
-    rows, frames, seen_at, shown, tracks, places, facts = [], [], [], [], [], [], []
+    rows, frames, seen_at, shown, tracks = [], [], [], [], []
+    places, facts, boxes = [], [], []
     for index in map(int, rng.integers(clips.ready, size=batch)):
         clip = clip_of(clips.split, int(index))
-        turns = language.chat_turns(clip, rng, TURNS if count > 2 else 3 * TURNS)
+        finding = count > 2 and rng.random() < FINDING_SHARE
+        if finding:
+            turns = finding_turns(clip, rng, TURNS // 2)
+        else:
+            turns = language.chat_turns(clip, rng, TURNS if count > 2 else 3 * TURNS)
         if count < 3:
             still = [turn for turn in turns if turn.kind in language.STILL_KINDS]
             turns = still[:TURNS] or turns[:1]
@@ -123,6 +136,10 @@ def sample_chat(
         visible = clips.visible[index][picked]
         shown += [(clip, int(frame), seen) for frame, seen in zip(picked, visible)]
         tracks.append(track_targets(clip, picked, visible))
+        if finding:
+            found = [thing for turn in turns for thing in turn.things]
+            boxes.append((len(rows) - 1, rows[-1][0], place_targets(clip)[found]))
+            continue
         table = noun_targets(clip, picked, visible)
         for place, turn in zip(rows[-1][2], turns):
             thing = named_thing(clip, turn)
@@ -130,10 +147,27 @@ def sample_chat(
                 places.append((len(rows) - 1, place))
                 facts.append(table[thing])
     chat = collate(rows, frames, encoder.pad)
-    chat.nouns = torch.tensor(places), torch.from_numpy(np.array(facts))
+    chat.nouns = _stacked(places, facts, len(NOUNS))
+    chat.boxes = _stacked(*_at_boxes(boxes, encoder.box), len(PLACES))
     chat.shown, chat.cells = seen_at, look_at(shown)
     chat.tracks = torch.from_numpy(np.concatenate(tracks)).flatten(0, 1)  # (B * K * N, heads)
     return chat
+
+
+def _at_boxes(boxes: list, token: int) -> tuple[list, list]:
+    """(row, token) of every `<box>` that the row still holds, and what is to be known there."""
+    places, facts = [], []
+    for row, ids, targets in boxes:
+        at = [index for index, one in enumerate(ids) if one == token]
+        places += [(row, index) for index in at]
+        facts += list(targets[: len(at)])
+    return places, facts
+
+
+def _stacked(places: list, facts: list, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Places (M, 2) and targets (M, classes); M may be 0."""
+    targets = np.array(facts, dtype=np.int64).reshape(-1, classes)
+    return torch.tensor(places, dtype=torch.long).reshape(-1, 2), torch.from_numpy(targets)
 
 
 def pick_frames(rng: np.random.Generator, count: int) -> np.ndarray:

@@ -76,6 +76,7 @@ class Pretraining:
             {
                 "visual": tracking.ClassHeads(table.shape[1], tracking.TRACKS),
                 "noun": tracking.ClassHeads(table.shape[1], tracking.NOUNS),
+                "box": tracking.ClassHeads(table.shape[1], tracking.PLACES),
             }
         )
         self.encoder = chat.ChatEncoder(self.tokenizer)
@@ -197,10 +198,14 @@ class Pretraining:
         places, facts = batch.nouns
         noun = states[tracking.NOUN_LAYER][places[:, 0], places[:, 1]]
         named, found = tracking.class_loss(self.tracking["noun"], noun, facts)
+        places, facts = batch.boxes
+        box = states[-1][places[:, 0], places[:, 1]]
+        boxed, at = tracking.class_loss(self.tracking["box"], box, facts)
         keep = ("x_first", "motion", "history")
         scores = {name: scores[name] for name in keep if name in scores}
         scores |= {f"noun_{name}": value for name, value in found.items()}
-        loss = said + TRACKING_WEIGHT * (tracked + named)
+        scores |= {f"box_{name}": value for name, value in at.items()}
+        loss = said + TRACKING_WEIGHT * (tracked + named + boxed)
         return loss, {"said": said.item(), "tokens": right, **scores}
 
     def _report_now_and_then(self, stage: str) -> None:

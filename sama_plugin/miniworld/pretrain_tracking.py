@@ -35,6 +35,10 @@ TRACKS = {**_NAMES, **dict.fromkeys(("x_before", "y_before", "x_first", "y_first
 NOUNS = {**_NAMES, **dict.fromkeys(("x_start", "y_start", "x_end", "y_end"), BINS), **_DEEDS}
 """Classes at nouns."""
 
+_TIMES = (2, 6, 10, 14)
+PLACES = dict.fromkeys((f"{axis}{time}" for time in _TIMES for axis in "xy"), BINS)
+"""Classes at `<box>` tokens, read from the decoder's last state: places all along the clip."""
+
 
 class ClassHeads(nn.Module):
     """(M, C) hidden states -> logits per name of `classes`."""
@@ -76,6 +80,12 @@ def noun_targets(clip: Clip, picked: np.ndarray, visible: np.ndarray) -> np.ndar
         if not (visible == index + 1).any():
             rows[index] = -1
     return rows
+
+
+def place_targets(clip: Clip) -> np.ndarray:
+    """Classes of every thing: (things, len(PLACES))."""
+    now = thing_classes(clip)  # (things, T, 6)
+    return np.concatenate([now[:, time, 4:] for time in _TIMES], axis=1)
 
 
 @cache
@@ -123,7 +133,7 @@ def class_loss(heads: ClassHeads, hidden: torch.Tensor, targets: torch.Tensor):
             losses.append(F.cross_entropy(logits[name][asked].float(), target[asked]))
             hits = logits[name][asked].argmax(-1) == target[asked]
             scores[name] = hits.float().mean().item()
-    return torch.stack(losses).mean(), scores
+    return torch.stack(losses).mean() if losses else hidden.sum() * 0, scores
 
 
 LOOK_UPS = 4

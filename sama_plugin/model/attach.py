@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from sama_plugin.data.batch import SamaBatch
-from sama_plugin.dialog.tokens import TokenIds, add_tokens
+from sama_plugin.dialog.tokens import TokenIds, add_tokens, kin_ids
 from sama_plugin.errors import HostError, SlotError
 from sama_plugin.hosts.base import HostAdapter, find_adapter
 from sama_plugin.model.config import SamaConfig
@@ -237,7 +237,8 @@ class SamaModel:
     @torch.no_grad()
     def _start_rows(self) -> None:
         """New rows start at the mean of the host's rows, inputs with its spread, so that no new
-        token stands out.
+        token stands out; with `start_rows: kin` the inputs of [SEG] and of the phrase marks start
+        as the host's own tokens for boxes and references, where it has them.
         """
         pairs = (
             (self.modules.input_rows, self.adapter.input_embeddings(self.host), 1.0),
@@ -248,6 +249,10 @@ class SamaModel:
             mean, std = weight.mean(0), weight.std(0)
             noise = torch.randn(rows.weight.shape) * std.cpu() * spread
             rows.weight.copy_(mean.cpu() + noise)
+        if self.config.start_rows == "kin":
+            table = self.adapter.input_embeddings(self.host).weight
+            for row, kin in kin_ids(self.tokenizer).items():
+                self.modules.input_rows.weight[row] = table[kin].float().cpu()
 
 
 class _Unregistered:

@@ -59,6 +59,7 @@ class SegConfig:
     bce_weight: float = 2.0
     dice_weight: float = 0.5
     score_weight: float = 1.0
+    click_weight: float = 0.0  # pulls prompt vectors towards a click on the object; released: 0
     points: int = 12544
     oversample: float = 3.0
     importance: float = 0.75
@@ -85,6 +86,7 @@ class SamaConfig:
     lora: LoraSettings = field(default_factory=LoraSettings)
     frames: FramePolicy = field(default_factory=FramePolicy)
     compat: Literal["default", "released"] = "default"
+    start_rows: Literal["mean", "kin"] = "kin"  # new tokens' first rows; released models: mean
     seed: int = 0  # initial weights of the plugin's modules
 
     def __post_init__(self) -> None:

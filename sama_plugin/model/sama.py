@@ -23,7 +23,12 @@ from torch import Tensor, nn
 from sama_plugin.data.batch import SamaBatch
 from sama_plugin.errors import SlotError
 from sama_plugin.model.config import SamaConfig
-from sama_plugin.nn.losses import object_score_loss, point_sampled_mask_loss
+from sama_plugin.nn.losses import (
+    mask_centres,
+    object_score_loss,
+    point_sampled_mask_loss,
+    prompt_distance,
+)
 from sama_plugin.nn.rows import RowAdapter
 from sama_plugin.nn.seg import SegHead
 from sama_plugin.segment.base import Prompt, Segmenter
@@ -123,9 +128,11 @@ class SamaModules(nn.Module):
     def mask_losses(
         self, states: Tensor, batch: SamaBatch, segmenter: Segmenter
     ) -> dict[str, Tensor]:
-        """BCE, Dice and object-score losses of the labelled (target, frame) pairs.
+        """BCE, Dice, object-score and click losses of the labelled (target, frame) pairs.
 
         Masks are judged where the object is present, the object score everywhere (design: absence).
+        The click loss asks each vector to be what the segmenter makes of a click on the middle of
+        the object: a gradient that knows where to go long before a mask overlaps its object.
 
         Args:
             states: (S, C) final hidden states at [SEG], in text order.
@@ -149,11 +156,16 @@ class SamaModules(nn.Module):
             importance=seg.importance,
         )
         score = object_score_loss(decoded.score, present)
+        click = vectors.new_zeros(())
+        if seg.click_weight:
+            middles = mask_centres(batch.label_mask[present]) * segmenter.image_size  # (E', 2)
+            click = prompt_distance(vectors[present], segmenter.embed_clicks(middles))
         idle = 0.0 * (decoded.iou.sum() + decoded.all_logits.sum() + decoded.score.sum())
         return {
             "mask_bce": seg.bce_weight * bce + idle + 0.0 * vectors.sum(),
             "mask_dice": seg.dice_weight * dice,
             "object_score": seg.score_weight * score,
+            "click": seg.click_weight * click,
         }
 
 

@@ -72,6 +72,28 @@ def object_score_loss(scores: Tensor, present: Tensor) -> Tensor:
     return loss / max(scores.shape[0], 1)
 
 
+def mask_centres(masks: Tensor) -> Tensor:
+    """(E, h, w) masks to their centres (E, 2) as (x, y) in [0, 1]; an empty one has the frame's."""
+    masks = masks.float() + 1e-6
+    total = masks.sum((1, 2))
+    rows, columns = (
+        (torch.arange(size, device=masks.device) + 0.5) / size for size in masks.shape[1:]
+    )
+    x = (masks.sum(1) * columns).sum(1) / total
+    y = (masks.sum(2) * rows).sum(1) / total
+    return torch.stack([x, y], dim=1)
+
+
+def prompt_distance(vectors: Tensor, wanted: Tensor) -> Tensor:
+    """Mean squared distance of prompt vectors (E, C) from those wanted, in units of the latter.
+
+    0 is equal, 1 is what a vector of zeros would get. Zero rows give zero.
+    """
+    wanted = wanted.detach().float()
+    missed = (vectors.float() - wanted).pow(2).sum()
+    return missed / wanted.pow(2).sum().clamp(min=1e-6)
+
+
 @torch.no_grad()
 def uncertain_points(
     logits: Tensor,

@@ -184,6 +184,11 @@ class Segmenter(Protocol):
     def encode(self, pixels: Tensor) -> FrameFeatures:
         """(N, 3, S, S) to features of N frames; N may be 0."""
 
+    def embed_clicks(self, points: Tensor) -> Tensor:
+        """Prompt tokens (N, C) of one positive click each, (N, 2) as (x, y) in pixels of the
+        segmenter's input.
+        """
+
     def decode(
         self,
         features: FrameFeatures,

@@ -92,6 +92,12 @@ class Sam2Segmenter:
         position = out["vision_pos_enc"][-1][:1]
         return FrameFeatures(embedding[:count], position, (fine[:count], middle[:count]))
 
+    def embed_clicks(self, points: Tensor) -> Tensor:
+        """See `Segmenter.embed_clicks`."""
+        labels = torch.ones(len(points), 1, dtype=torch.int32, device=points.device)
+        prompt = Prompt(points=points[:, None], labels=labels)
+        return self._embed(prompt, len(points))[0][:, 0]
+
     def decode(
         self,
         features: FrameFeatures,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -128,3 +129,15 @@ def test_peft_before_or_after(tiny, order):
     trainable = {name for name, parameter in wrapped.named_parameters() if parameter.requires_grad}
     assert any("lora_A" in name for name in trainable)
     assert sum("sama." in name for name in trainable) == len(names) > 0
+
+
+@pytest.mark.parametrize("how", ["kin", "mean"])
+def test_new_tokens_start_as_the_hosts_own_words_for_the_same(tiny, how):
+    model, tokenizer = tiny
+    sama = attach(model, tokenizer, dataclasses.replace(tiny_config(), start_rows=how))
+    table = model.get_input_embeddings().weight
+    rows = dict(zip(sama.ids.in_order(), sama.modules.input_rows.weight))
+    for new, kin in ((sama.ids.seg, "<box>"), (sama.ids.phrase_open, "<ref>")):
+        same = torch.equal(rows[new], table[tokenizer.convert_tokens_to_ids(kin)])
+        assert same == (how == "kin")
+    assert not any(torch.equal(rows[sama.ids.region], row) for row in table)

@@ -147,6 +147,7 @@ def test_gradients_reach_every_trainable_parameter_and_no_frozen_one(tiny, frame
         "mask_bce",
         "mask_dice",
         "object_score",
+        "click",
     }
 
 
