@@ -1,13 +1,14 @@
 """J and F, the two measures of the DAVIS protocol, for whole stacks of masks at once.
 
 J is intersection over union; F is the harmonic mean of boundary precision and recall, where a
-boundary pixel counts when
-the other boundary comes within 0.8 % of the image diagonal. Both follow the public DAVIS 2017
-evaluation to the last
-constant (Perazzi et al. 2016; Pont-Tuset et al. 2017). Used by every grounding benchmark.
+boundary pixel counts when the other boundary comes within 0.8 % of the image diagonal. Both follow
+the public DAVIS 2017 evaluation to the last constant (Perazzi et al. 2016; Pont-Tuset et al. 2017).
+Used by every grounding benchmark.
 """
 
 from __future__ import annotations
+
+from typing import Sequence
 
 import numpy as np
 
@@ -49,8 +50,33 @@ def boundary_accuracy(
     lines, found = boundary(target), boundary(prediction)
     precision = _share(found & dilate(lines, int(radius)), found, lines)
     recall = _share(lines & dilate(found, int(radius)), lines, found)
-    total = precision + recall
-    return np.where(total == 0, 0.0, 2 * precision * recall / np.where(total == 0, 1, total))
+    return _harmonic(precision, recall)
+
+
+def every_pair(
+    some: Sequence[np.ndarray], others: Sequence[np.ndarray]
+) -> list[list[tuple[np.ndarray, np.ndarray]]]:
+    """(J, F), each (T,), of every one of `some` with every one of `others`, bool (T, H, W).
+
+    Outlines and their dilations are made once a mask, not once a pair.
+    """
+    tubes = [*some, *others]
+    if not tubes:
+        return []
+    radius = int(np.ceil(BOUNDARY_TOLERANCE * np.hypot(*tubes[0].shape[1:])))
+    rows, columns = _occupied(np.logical_or.reduce(tubes), tubes[0], radius)
+    small = [tube[:, rows, columns] for tube in tubes]
+    lines = [boundary(tube) for tube in small]
+    near = [dilate(line, radius) for line in lines]
+    pairs = []
+    for one in range(len(some)):
+        row = []
+        for other in range(len(some), len(tubes)):
+            precision = _share(lines[one] & near[other], lines[one], lines[other])
+            recall = _share(lines[other] & near[one], lines[other], lines[one])
+            row.append((region_similarity(small[other], small[one]), _harmonic(precision, recall)))
+        pairs.append(row)
+    return pairs
 
 
 def boundary(masks: np.ndarray) -> np.ndarray:
@@ -102,6 +128,11 @@ def _occupied(target: np.ndarray, prediction: np.ndarray, margin: int) -> tuple[
         first, last = (used[0], used[-1]) if used.size else (0, 0)
         spans.append(slice(max(0, first - margin - 2), min(size, last + margin + 3)))
     return spans[0], spans[1]
+
+
+def _harmonic(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
+    total = precision + recall
+    return np.where(total == 0, 0.0, 2 * precision * recall / np.where(total == 0, 1, total))
 
 
 def _share(hits: np.ndarray, own: np.ndarray, other: np.ndarray) -> np.ndarray:

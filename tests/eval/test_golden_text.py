@@ -1,0 +1,206 @@
+"""Parsers and caption metrics against the reference, case by case."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sama_plugin.eval import choices, clair, four_scores
+from sama_plugin.eval.captions import (
+    CaptionMetricsMissing,
+    missing_parts,
+    score_captions,
+    score_tokenised,
+)
+from tests.eval.golden import topics
+
+
+def test_clair(sama_golden):
+    for topic in topics(sama_golden, "clair_parse"):
+        expected = {case["id"]: case for case in topic.read("expected")["cases"]}
+        for case in topic.read("inputs"):
+            replies, wanted = case["judge_replies_in_order"], expected[case["id"]]
+            replies = [*replies, *[replies[-1]] * clair.TRIES]
+            if "raises" in wanted:
+                with pytest.raises((TypeError, ValueError)) as caught:
+                    clair.read_tries(replies)
+                assert caught.type.__name__ == wanted["raises"], case["id"]
+                continue
+            verdict, used = clair.read_tries(replies)
+            assert verdict.score == pytest.approx(wanted["score"], abs=topic.tolerance())
+            assert (verdict.reason, used) == (wanted["reason"], wanted["calls_used"]), case["id"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "score"),
+    [
+        ('{"score": 85, "reason": "x"}', 0.85),
+        ('```json\n{"Score": "40"}\n```', 0.4),
+        ('Sure: {"score": 66, "details": {"a": 1}} ok', 0.66),
+        ('{"score": 90, "reason": "uses a } brace"}', 0.9),
+        ('{"score": 0}', 0.0),
+        ('{"score": 120}', None),
+        ('{"score": 0.85}', None),
+        ('{"score": true}', None),
+        ('{"score": "high"}', None),
+        ("On a scale from 0 to 100 I give 75.", None),
+        ("", None),
+    ],
+)
+def test_clair_strict(reply, score):
+    assert clair.read_strict(reply).score == score
+
+
+@given(st.text())
+def test_strict_readers_never_raise(text):
+    score = clair.read_strict(text).score
+    assert score is None or 0 <= score <= 1
+    assert all(v is None or 0 <= v <= 5 for v in four_scores.read_strict(text).values())
+    assert choices.letter_strict(text, ["(A) x", "(B) y"]) in (None, "A", "B")
+
+
+def test_letters(sama_golden):
+    for topic in topics(sama_golden, "videorefer_q"):
+        inputs, expected = topic.read("inputs"), topic.read("expected")
+        wanted = {case["id"]: case for case in expected["letter_table"]}
+        for case in inputs["letter_table"]:
+            found = wanted[case["id"]]
+            if "raises" in found:
+                with pytest.raises(IndexError):
+                    choices.letter_released(case["pred"])
+                continue
+            assert choices.target_letter(case["Answer"]) == found["gt_letter"]
+            assert choices.letter_released(case["pred"]) == found["parsed"], case
+            assert choices.right_released(case["Answer"], case["pred"]) == found["correct"]
+
+
+def test_accuracy_of_a_result_file(sama_golden):
+    for topic in topics(sama_golden, "videorefer_q"):
+        items, expected = topic.read("inputs")["result_file"], topic.read("expected")["result_file"]
+        right = [choices.right_released(item["Answer"], item["pred"]) for item in items]
+        found = choices.accuracies([item["type"] for item in items], right)
+        assert {k: (a.n, a.right) for k, a in found.items()} == {
+            k: (v["n"], v["right"]) for k, v in expected["per_type"].items()
+        }
+        assert choices.micro_average(found) == pytest.approx(expected["micro_average"], abs=1e-12)
+        assert choices.macro_average(found) == pytest.approx(expected["macro_average"], abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "letter"),
+    [
+        ("B", "B"),
+        ("(b)", "B"),
+        (" B.", "B"),
+        ("**B**", "B"),
+        ("\uff08B\uff09", "B"),
+        ("B) jumps on the bed", "B"),
+        ("The answer is B", "B"),
+        ("Answer: (B)", "B"),
+        ("Option B", "B"),
+        ("Not (A), but (B)", "B"),
+        ("Both A and B are possible, I choose (B)", "B"),
+        ("jumps on the bed", "B"),
+        ("Jumps on the bed.", "B"),
+        ("A boy walks to the left", None),
+        ("An object moves", None),
+        ("Definitely the last one", None),
+        ("(A) or (B)", None),
+        ("E", None),
+        ("I am not sure.", None),
+        ("", None),
+    ],
+)
+def test_strict_letters(prediction, letter):
+    options = ["(A) walks to the left", "(B) jumps on the bed", "(C) sits down", "(D) stays still"]
+    assert choices.letter_strict(prediction, options) == letter
+
+
+def test_four_scores(sama_golden):
+    for topic in topics(sama_golden, "videorefer_d"):
+        inputs, expected = topic.read("inputs"), topic.read("expected")
+        wanted = {case["id"]: case for case in expected["table"]}
+        for case in inputs["table"]:
+            found = four_scores.read_released(case.get("gpt"))
+            assert (found is not None) == wanted[case["id"]]["v1_record_kept"], case["id"]
+            empty = dict.fromkeys(four_scores.DIMENSIONS)
+            assert (found or empty) == wanted[case["id"]]["scores"], case["id"]
+            if found is not None:
+                parsed = four_scores.parse_released(case["gpt"])
+                assert parsed == wanted[case["id"]]["all_parsed_keys"], case["id"]
+
+
+def test_four_scores_of_groups(sama_golden):
+    for topic in topics(sama_golden, "videorefer_d"):
+        inputs, expected = topic.read("inputs"), topic.read("expected")
+        table = {case["id"]: case for case in inputs["table"]}
+        for name, group in inputs["groups"].items():
+            records = [table[one] if isinstance(one, str) else one for one in group]
+            scores = [four_scores.read_released(record.get("gpt")) for record in records]
+            found = four_scores.average(scores)
+            wanted = expected["groups"][name]["v1"]
+            assert sum(s is not None for s in scores) == wanted["records_after_extraction"]
+            if "raises" in wanted:
+                assert not all(found.counts.values()), name
+                continue
+            assert found.average == pytest.approx(wanted["average"], abs=topic.tolerance())
+            for dimension in four_scores.DIMENSIONS:
+                assert found.counts[dimension] == wanted[dimension]["n"]
+                assert found.means[dimension] == pytest.approx(wanted[dimension]["mean"], abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "1. **Subject Correspondence**: 4\n2. **Appearance Description:** 3\n"
+        "3. Temporal Description: **2**\n- 4. hallucination detection - 5",
+        '{"Subject Correspondence": 4, "Appearance Description": 3, '
+        '"Temporal Description": 2, "Hallucination Detection": 5}',
+        "1) Subject Correspondence: 4/5\n2) Appearance Description: Score: 3\n"
+        "3.Temporal Description:2\n4. Hallucination Detection\uff1a 5",
+    ],
+)
+def test_four_scores_strict(reply):
+    assert list(four_scores.read_strict(reply).values()) == [4, 3, 2, 5]
+
+
+def test_strict_scores_stay_in_range():
+    text = "1. Subject Correspondence: 7\n2. Appearance Description: -1\n"
+    text += "3. Temporal Description: 3.5.1"
+    assert set(four_scores.read_strict(text).values()) == {None}
+
+
+def needs_package():
+    lacking = [part for part in missing_parts() if not part.startswith("Java")]
+    if lacking:
+        pytest.skip(f"not installed: {', '.join(lacking)}")
+
+
+def test_tokenised_captions(sama_golden):
+    needs_package()
+    for topic in topics(sama_golden, "caption_metrics"):
+        for name, corpus in topic.read("expected")["corpora"].items():
+            found = score_tokenised(corpus["tokenised_reference"], corpus["tokenised_prediction"])
+            for metric, value in found.corpus.items():
+                assert value == pytest.approx(corpus["corpus"][metric], abs=1e-9), (name, metric)
+
+
+def test_captions_by_java(sama_golden):
+    if missing_parts():
+        pytest.skip(f"not installed: {', '.join(missing_parts())}")
+    for topic in topics(sama_golden, "caption_metrics"):
+        expected = topic.read("expected")["corpora"]
+        name, pairs = max(topic.read("inputs").items(), key=lambda item: len(item[1]))
+        found = score_captions(
+            [pair["reference"] for pair in pairs], [pair["prediction"] for pair in pairs]
+        )
+        assert found.predictions == expected[name]["tokenised_prediction"]
+        assert found.corpus == pytest.approx(expected[name]["corpus"], abs=1e-6)
+
+
+def test_no_java_is_named(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(CaptionMetricsMissing, match="Java"):
+        score_captions(["a"], ["a"])
+    assert any(part.startswith("Java") for part in missing_parts())
