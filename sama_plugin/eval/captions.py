@@ -13,7 +13,7 @@ import contextlib
 import io
 import shutil
 from dataclasses import dataclass, field
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 from sama_plugin.errors import ConfigError
 
@@ -42,13 +42,30 @@ def score_captions(references: Sequence[str], predictions: Sequence[str]) -> Cap
     Raises:
         CaptionMetricsMissing: no Java, or no pycocoevalcap.
     """
-    _check(references, predictions)
+    return score_groups({"": (references, predictions)})[""]
+
+
+def score_groups(
+    groups: Mapping[str, tuple[Sequence[str], Sequence[str]]],
+) -> dict[str, CaptionScores]:
+    """`score_captions` of many corpora, (references, predictions) by name: each is a corpus of its
+    own, but Java starts twice in all."""
+    for references, predictions in groups.values():
+        _check(references, predictions)
     _need_java("the Penn Treebank tokeniser and METEOR")
-    wanted, found = tokenise(references), tokenise(predictions)
-    scores = score_tokenised(wanted, found)
-    total, singles = _meteor(wanted, found)
-    rows = [{**row, "METEOR": one} for row, one in zip(scores.captions, singles)]
-    return CaptionScores({**scores.corpus, "METEOR": total}, rows, wanted, found)
+    texts = [text for pair in groups.values() for side in pair for text in side]
+    tokens = iter(tokenise(texts))
+    scores = {}
+    with _Meteor() as meteor:
+        for name, (references, predictions) in groups.items():
+            wanted = [next(tokens) for _ in references]
+            found = [next(tokens) for _ in predictions]
+            others = score_tokenised(wanted, found)
+            total, singles = meteor.score(wanted, found)
+            rows = [{**row, "METEOR": one} for row, one in zip(others.captions, singles)]
+            corpus = {**others.corpus, "METEOR": total}
+            scores[name] = CaptionScores(corpus, rows, wanted, found)
+    return scores
 
 
 def score_tokenised(references: Sequence[str], predictions: Sequence[str]) -> CaptionScores:
@@ -92,17 +109,25 @@ def missing_parts() -> list[str]:
     return parts
 
 
-def _meteor(references: Sequence[str], predictions: Sequence[str]) -> tuple[float, list[float]]:
-    """METEOR 1.5 of the corpus and of each caption; the package starts one Java process."""
-    wanted = {number: [text] for number, text in enumerate(references)}
-    found = {number: [text] for number, text in enumerate(predictions)}
-    meteor = _package().Meteor()
-    try:
-        total, singles = meteor.compute_score(wanted, found)
-    finally:
-        meteor.meteor_p.kill()
-        meteor.meteor_p.wait()
-    return float(total), [float(one) for one in singles]
+class _Meteor:
+    """METEOR 1.5 in one Java process, ended with the block."""
+
+    def __enter__(self) -> _Meteor:
+        self._scorer = _package().Meteor()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._scorer.meteor_p.kill()
+        self._scorer.meteor_p.wait()
+
+    def score(
+        self, references: Sequence[str], predictions: Sequence[str]
+    ) -> tuple[float, list[float]]:
+        """Of the corpus, and of each caption."""
+        wanted = {number: [text] for number, text in enumerate(references)}
+        found = {number: [text] for number, text in enumerate(predictions)}
+        total, singles = self._scorer.compute_score(wanted, found)
+        return float(total), [float(one) for one in singles]
 
 
 @dataclass(frozen=True)

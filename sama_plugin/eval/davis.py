@@ -62,7 +62,7 @@ def semi_supervised(target: np.ndarray, prediction: np.ndarray) -> dict[int, Obj
 def unsupervised(
     target: np.ndarray, prediction: np.ndarray
 ) -> tuple[dict[int, ObjectScore], list[tuple[int, int]]]:
-    """Scores by rank of the matched proposal, and the (proposal, object) pairs, both from 0.
+    """Scores by rank of the matched proposal, and the (proposal, object) id pairs.
 
     Scores are listed by ascending proposal, as the public evaluator prints them: key k is the k-th
     matched proposal, not the object k.
@@ -80,7 +80,8 @@ def unsupervised(
         [[(s.region.mean() + s.boundary.mean()) / 2 for s in row] for row in table]
     ).reshape(len(found), objects)
     pairs = best_assignment(quality)
-    return {rank: table[p][o] for rank, (p, o) in enumerate(pairs, start=1)}, pairs
+    scores = {rank: table[p][o] for rank, (p, o) in enumerate(pairs, start=1)}
+    return scores, [(proposal + 1, number + 1) for proposal, number in pairs]
 
 
 def overall(objects: Mapping[str, ObjectScore]) -> dict[str, float]:

@@ -1,0 +1,60 @@
+"""One file a benchmark: which samples it reads and how its answers become a scoreboard.
+
+A new benchmark is one module here (or in another package, by an entry point in the group
+`sama_plugin.suites`) with the names of `Benchmark`, and one line in the table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator, Mapping, Protocol, Sequence, Union
+
+from sama_plugin.data.report import Report
+from sama_plugin.dialog.sample import Sample
+from sama_plugin.eval.asking import Prediction
+from sama_plugin.eval.cases import Case
+from sama_plugin.eval.judge import Judge
+from sama_plugin.eval.phrases import Similarity
+from sama_plugin.eval.scoreboard import Scoreboard
+from sama_plugin.registry import Registry
+
+SUITES = Registry(
+    "suites",
+    {
+        "sama-bench-g": "sama_plugin.eval.benchmarks.sama_bench_g",
+        "sama-bench-c": "sama_plugin.eval.benchmarks.sama_bench_c",
+        "videorefer-bench-d": "sama_plugin.eval.benchmarks.videorefer_bench_d",
+        "videorefer-bench-q": "sama_plugin.eval.benchmarks.videorefer_bench_q",
+    },
+)
+
+
+@dataclass(frozen=True)
+class Means:
+    """What scoring may use besides the answers. `similarity_name` is said in the summary."""
+
+    judge: Judge
+    similarity: Similarity
+    similarity_name: str
+
+
+class Benchmark(Protocol):
+    """The module of a benchmark.
+
+    Attributes:
+        MASKS: whether answers are grounded. PUBLISHED: its key in configs/eval/published.yaml.
+    """
+
+    MASKS: bool
+    PUBLISHED: str
+
+    def read(
+        self, data: Union[str, Path], root: Union[str, Path], report: Report, mode: str
+    ) -> Iterator[Sample]:
+        """Samples of an annotation file; `mode` is "single" or "multi" (frames pointed at)."""
+
+    def score(
+        self, cases: Sequence[Case], predictions: Mapping[str, Prediction], means: Means
+    ) -> Scoreboard:
+        """Scores of all cases; every case has a prediction."""

@@ -1,0 +1,77 @@
+"""SAMA-Bench-G: grounded answers to questions about regions of a video.
+
+mIoU and Recall of the masks, METEOR and CIDEr of the words, CLAIR by a judge; each over the videos,
+in the reading of the released evaluator and in the corrected one (see `eval/sama_bench_g.py`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Iterator, Mapping, Sequence, Union
+
+from sama_plugin.data.formats import sama_bench
+from sama_plugin.data.report import Report
+from sama_plugin.dialog.sample import Sample
+from sama_plugin.errors import DataError
+from sama_plugin.eval import sama_bench_g as metrics
+from sama_plugin.eval.asking import Prediction
+from sama_plugin.eval.benchmarks import Means
+from sama_plugin.eval.benchmarks.captioning import add_captions, add_clair
+from sama_plugin.eval.cases import Case, by_video
+from sama_plugin.eval.scoreboard import Scoreboard
+from sama_plugin.eval.track_ious import track_ious
+
+MASKS = True
+PUBLISHED = "sama_bench_g"
+
+
+def read(
+    data: Union[str, Path], root: Union[str, Path], report: Report, mode: str
+) -> Iterator[Sample]:
+    """The questions; the file says on which frames regions are, so `mode` is not used."""
+    return sama_bench.read(data, root, report=report, tasks=("questions",))
+
+
+def score(cases: Sequence[Case], predictions: Mapping[str, Prediction], means: Means) -> Scoreboard:
+    """See `Benchmark.score`."""
+    board = Scoreboard()
+    board.notes.append(f"phrase similarity of Recall: {means.similarity_name}")
+    for video, group in by_video(cases).items():
+        questions = [_question(case, predictions[case.key], means, board) for case in group]
+        released = [metrics.miou_released(one) for one in questions]
+        corrected = [metrics.miou_corrected(one) for one in questions]
+        board.add("mIoU", "released", video, video, sum(released) / len(released))
+        board.add("mIoU", "corrected", video, video, sum(corrected) / len(corrected))
+        recalled = [metrics.recall_released(one) for one in questions]
+        board.add("Recall", "released", video, video, metrics.video_recall(recalled))
+        board.counts["questions the released Recall skips"] += sum(not r.phrases for r in recalled)
+        recalled = [metrics.recall_corrected(one) for one in questions]
+        board.add("Recall", "corrected", video, video, metrics.video_recall(recalled))
+    texts = {
+        case.key: tuple(
+            metrics.cleaned(text)
+            for text in (case.sample.turns[-1].assistant or "", predictions[case.key].text)
+        )
+        for case in cases
+    }
+    add_captions(board, cases, texts, readings=("released", "corrected"))
+    add_clair(board, cases, texts, means.judge)
+    return board
+
+
+def _question(
+    case: Case, prediction: Prediction, means: Means, board: Scoreboard
+) -> metrics.Question:
+    turn = case.sample.turns[-1]
+    wanted = [target.track for target in turn.targets if target.track is not None]
+    if len(wanted) < len(turn.targets):
+        board.counts["targets without annotated masks"] += len(turn.targets) - len(wanted)
+    try:
+        ious = track_ious(wanted, prediction.tracks)
+    except DataError as error:
+        raise error.at(record=case.key) from error
+    similarity = means.similarity(
+        [target.phrase.strip().lower() for target in turn.targets],
+        metrics.phrases_of(prediction.text),
+    )
+    return metrics.Question(ious, similarity)

@@ -1,0 +1,87 @@
+"""Is run B better than run A? Paired bootstrap over the videos that both scored.
+
+Only cases that both runs have are compared, and how many each has alone is said. Runs of different
+benchmarks or of different data files are refused. Used by `sama eval compare`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Iterator, Union
+
+from sama_plugin.errors import ConfigError
+from sama_plugin.eval.harness import SCORES, SUMMARY
+from sama_plugin.eval.intervals import Difference, difference
+from sama_plugin.eval.scoreboard import Scoreboard
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric of both runs; `only_a` and `only_b` count the parts the other run lacks."""
+
+    metric: str
+    reading: str
+    difference: Difference
+    only_a: int
+    only_b: int
+
+
+def compare(a: Union[str, Path], b: Union[str, Path]) -> list[Row]:
+    """Rows of all metrics that both result folders hold.
+
+    Raises:
+        ConfigError: a folder holds no results, or the runs are not about the same cases.
+    """
+    one, other = _summary(a), _summary(b)
+    for name, found in (("benchmark", "benchmark"), ("data file", "data_sha256")):
+        pair = [s["settings"].get(found, s.get(found)) for s in (one, other)]
+        if pair[0] != pair[1]:
+            raise ConfigError(
+                f"{a} and {b} differ in {name} ({pair[0]} and {pair[1]}); only runs on the same "
+                "cases can be compared"
+            )
+    boards = [Scoreboard.from_lines(_lines(folder)) for folder in (a, b)]
+    rows = []
+    for key in sorted(boards[0].parts.keys() & boards[1].parts.keys()):
+        parts = boards[0].parts[key], boards[1].parts[key]
+        found = difference(*parts)
+        if found is not None:
+            alone = len(parts[0].keys() - parts[1].keys()), len(parts[1].keys() - parts[0].keys())
+            rows.append(Row(*key, found, *alone))
+    if not rows:
+        raise ConfigError(f"{a} and {b} share no scored metric")
+    return rows
+
+
+def table(rows: list[Row]) -> str:
+    """The rows as text."""
+    lines = [
+        f"{'metric':28}{'reading':>10}{'A':>9}{'B':>9}{'B - A':>9}{'95 %':>20}{'p':>7}{'n':>7}"
+    ]
+    for row in rows:
+        d = row.difference
+        interval = f"{d.low:+.3f} .. {d.high:+.3f}"
+        lines.append(
+            f"{row.metric:28}{row.reading:>10}{d.a:9.3f}{d.b:9.3f}{d.difference:+9.3f}"
+            f"{interval:>20}{d.p:7.3f}{d.n:7}"
+        )
+        if row.only_a or row.only_b:
+            lines.append(f"    only in A: {row.only_a}, only in B: {row.only_b} (left out)")
+    return "\n".join(lines)
+
+
+def _summary(folder: Union[str, Path]) -> dict[str, Any]:
+    try:
+        return json.loads((Path(folder) / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{folder} holds no results of `sama eval` ({SUMMARY}: {error}); run the benchmark "
+            "with --out first"
+        ) from error
+
+
+def _lines(folder: Union[str, Path]) -> Iterator[dict[str, Any]]:
+    with open(Path(folder) / SCORES, encoding="utf-8") as stream:
+        yield from map(json.loads, stream)
