@@ -1,8 +1,12 @@
-"""`sama eval BENCHMARK`: score a host with an adapter on held-out cases.
+"""`sama eval BENCHMARK`: score a host with an adapter on a benchmark.
 
 sama eval mini                       # the packaged mini and its adapter, a few hundred cases
 sama eval mini --full --json         # at least 2,000 cases of each number
 sama eval mini --adapter out/demo
+sama eval sama-bench-g --data sama_bench.json --model OpenGVLab/InternVL3-8B-hf --adapter out/8b
+sama eval videorefer-bench-q --data Q.json --mode multi --out out/q    # resumes what was begun
+sama eval videorefer-bench-d --data D.json --judge http://host:8000/v1 --judge-model NAME
+sama eval compare out/q out/q_other  # paired bootstrap of two runs
 """
 
 from __future__ import annotations
@@ -14,30 +18,56 @@ from pathlib import Path
 
 from sama_plugin.atomic import atomic_path
 from sama_plugin.errors import ConfigError
-from sama_plugin.registry import Registry
+from sama_plugin.registry import Registry, nearest
 
 BENCHMARKS = Registry("benchmarks", {"mini": "sama_plugin.miniworld.evaluate:evaluate"})
 """Name to a function (model, adapter, clips, workers=, per_task=, progress=) -> report."""
 
+COMPARE = "compare"
 QUICK_CLIPS, FULL_CLIPS = 45, 500
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb."""
-    parser.add_argument("benchmark", help="benchmark name, e.g. mini")
+    parser.add_argument("benchmark", help="benchmark name, e.g. mini, or compare")
+    parser.add_argument("runs", nargs="*", type=Path, help="compare: the two result folders")
     parser.add_argument("--model", default="mini", help="packaged model or host checkpoint folder")
     parser.add_argument("--adapter", type=Path, help="sama_adapter folder (default: the packaged)")
-    parser.add_argument("--clips", type=int, help=f"held-out clips (default {QUICK_CLIPS})")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument(
+        "--out", type=Path, help="mini: also write the report to this file; else: result folder"
+    )
+    mini = parser.add_argument_group("mini")
+    mini.add_argument("--clips", type=int, help=f"held-out clips (default {QUICK_CLIPS})")
+    mini.add_argument(
         "--full", action="store_true", help=f"{FULL_CLIPS} clips: n >= 2,000 for each number"
     )
-    parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    parser.add_argument("--out", type=Path, help="also write the report to this file")
+    mini.add_argument("--workers", type=int, default=2, help="processes, one thread each")
+    _add_suite_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Score and print."""
+    if args.benchmark == COMPARE:
+        return _compare(args)
+    if args.runs:
+        raise ConfigError(f"{args.runs[0]} belongs to no flag; only `sama eval compare` takes runs")
+    from sama_plugin.eval.benchmarks import SUITES
+
+    if args.benchmark in SUITES.names():
+        from sama_plugin.cli.eval_suite import run_suite
+
+        return run_suite(args)
+    known = sorted({*BENCHMARKS.names(), *SUITES.names(), COMPARE})
+    if args.benchmark not in BENCHMARKS.names():
+        raise ConfigError(
+            f"unknown benchmark {args.benchmark!r}{nearest(args.benchmark, known)}; "
+            f"known: {', '.join(known)}"
+        )
+    return _run_mini(args)
+
+
+def _run_mini(args: argparse.Namespace) -> int:
     clips = args.clips if args.clips is not None else FULL_CLIPS if args.full else QUICK_CLIPS
     if clips < 1 or args.workers < 1:
         raise ConfigError(f"--clips is {clips} and --workers {args.workers}; give 1 or more")
@@ -51,6 +81,43 @@ def run(args: argparse.Namespace) -> int:
             temporary.write_text(text + "\n")
     print(text if args.json else _table(report))
     return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from sama_plugin.eval.compare import compare, table
+
+    if len(args.runs) != 2:
+        raise ConfigError(f"compare takes two result folders, {len(args.runs)} given")
+    rows = compare(*args.runs)
+    if args.json:
+        print(json.dumps([{**vars(row), "difference": vars(row.difference)} for row in rows]))
+    else:
+        print(f"A: {args.runs[0]}\nB: {args.runs[1]}\n{table(rows)}")
+    return 0
+
+
+def _add_suite_arguments(parser: argparse.ArgumentParser) -> None:
+    suite = parser.add_argument_group("benchmarks with data files")
+    suite.add_argument("--data", type=Path, help="annotation file of the benchmark")
+    suite.add_argument("--root", type=Path, help="media folder (default: that of --data)")
+    suite.add_argument(
+        "--mode", choices=("single", "multi"), default="single", help="frames pointed at"
+    )
+    suite.add_argument("--limit", type=int, default=0, help="only the first cases (0: all)")
+    suite.add_argument("--max-new-tokens", type=int, default=512, help="longest answer")
+    suite.add_argument(
+        "--similarity", default="words", help="phrases of Recall: words, or a text encoder's path"
+    )
+    suite.add_argument("--published", type=Path, help="published numbers to print beside ours")
+    judge = parser.add_argument_group("judge")
+    judge.add_argument("--judge", default="none", help="OpenAI-compatible URL, or none")
+    judge.add_argument("--judge-model", default="", help="pinned model name")
+    judge.add_argument("--judge-temperature", type=float, default=0.0)
+    judge.add_argument("--judge-key", default="OPENAI_API_KEY", help="variable of the API key")
+    judge.add_argument("--judge-budget-tokens", type=int, default=0, help="stop there (0: never)")
+    judge.add_argument("--judge-budget-cost", type=float, default=0.0, help="stop there (0: never)")
+    judge.add_argument("--judge-price-in", type=float, default=0.0, help="per million tokens")
+    judge.add_argument("--judge-price-out", type=float, default=0.0, help="per million tokens")
 
 
 def _progress(done: int, total: int) -> None:

@@ -6,13 +6,14 @@ import json
 
 import pytest
 
+from sama_plugin.eval.published import Published
 from sama_plugin.model.config import SamaConfig
 from sama_plugin.settings import from_dict, load_yaml, to_dict
 from sama_plugin.train.config import TrainConfig
 from tests.architecture.commands import OURS, REPOSITORY
 
 CONFIGS = REPOSITORY / "configs"
-SCHEMAS = {".": SamaConfig, "train": TrainConfig}
+SCHEMAS = {".": SamaConfig, "train": TrainConfig, "eval": Published}
 """Folder below configs/ to the dataclass of its files."""
 YAML = sorted(CONFIGS.rglob("*.yaml"))
 JSON = sorted(CONFIGS.rglob("*.json"))

@@ -1,0 +1,114 @@
+"""The part of `sama eval` that runs a benchmark with a data file: flags to `eval.harness`.
+
+The model is loaded only if a case is still unanswered, so that scoring again (another judge,
+another similarity) needs no GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any, Iterator, Sequence
+
+from sama_plugin.errors import ConfigError
+from sama_plugin.eval import harness, published, report
+from sama_plugin.eval.asking import Prediction, answer_cases
+from sama_plugin.eval.benchmarks import SUITES, Means
+from sama_plugin.eval.cases import Case
+from sama_plugin.eval.judge import Judge, JudgeConfig, NoJudge
+from sama_plugin.eval.phrases import open_similarity
+
+
+def run_suite(args: argparse.Namespace) -> int:
+    """Answer, score, print; the exit code."""
+    if args.data is None:
+        raise ConfigError(f"{args.benchmark} needs --data, its annotation file")
+    if not args.data.is_file():
+        raise ConfigError(f"--data {args.data}: no such file")
+    if args.limit < 0 or args.max_new_tokens < 1:
+        raise ConfigError(
+            f"--limit is {args.limit} and --max-new-tokens {args.max_new_tokens}; not negative, "
+            "and at least 1"
+        )
+    out = args.out or Path("out/eval") / args.benchmark
+    means = Means(_judge(args, out), open_similarity(args.similarity), args.similarity)
+    root = args.root if args.root is not None else args.data.parent
+    material = harness.read_material(
+        args.benchmark, args.data, root, mode=args.mode, limit=args.limit
+    )
+    settings = _settings(args)
+    answer = _Answerer(args, SUITES.get(args.benchmark).MASKS)
+    predictions = harness.predict(material, answer, out, settings, _progress)
+    summary = harness.score(args.benchmark, material, predictions, means, out, settings)
+    _print(args, summary, out)
+    return 0
+
+
+class _Answerer:
+    """Loads the model for the first question."""
+
+    def __init__(self, args: argparse.Namespace, masks: bool):
+        self.args, self.masks = args, masks
+        self._sama: Any = None
+
+    def __call__(self, cases: Sequence[Case]) -> Iterator[Prediction]:
+        if self._sama is None:
+            from sama_plugin.infer.load import fold_lora, load_sama
+
+            self._sama = fold_lora(load_sama(self.args.model, self.args.adapter))
+        yield from answer_cases(
+            self._sama, cases, masks=self.masks, max_new_tokens=self.args.max_new_tokens
+        )
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What the answers depend on; a resumed run must have the same."""
+    from sama_plugin.infer.load import find_adapter_folder
+
+    return {
+        "benchmark": args.benchmark,
+        "model": args.model,
+        "adapter_sha256": harness.file_hash(find_adapter_folder(args.model, args.adapter)),
+        "data_sha256": harness.file_hash(args.data),
+        "mode": args.mode,
+        "limit": args.limit,
+        "max_new_tokens": args.max_new_tokens,
+    }
+
+
+def _judge(args: argparse.Namespace, out: Path) -> Judge:
+    if args.judge == "none":
+        return NoJudge()
+    from sama_plugin.eval.judge_cache import JudgeCache
+    from sama_plugin.eval.judge_http import HttpJudge
+
+    config = JudgeConfig(
+        args.judge,
+        args.judge_model,
+        temperature=args.judge_temperature,
+        key_variable=args.judge_key,
+        price_in=args.judge_price_in,
+        price_out=args.judge_price_out,
+        budget_tokens=args.judge_budget_tokens,
+        budget_cost=args.judge_budget_cost,
+    )
+    return HttpJudge(config, JudgeCache(out / "judge.jsonl"))
+
+
+def _print(args: argparse.Namespace, summary: dict[str, Any], out: Path) -> None:
+    if args.json:
+        print(json.dumps(summary, indent=2))
+        return
+    print(report.text(summary))
+    file = args.published or published.default_file()
+    if file is not None:
+        print(published.table(published.load_published(file), summary["published"]))
+    print(f"results: {out}")
+
+
+def _progress(done: int, total: int) -> None:
+    if sys.stderr.isatty() or done == total:
+        end = "\n" if done == total else "\r"
+        print(f"  answered {done} of {total} cases", file=sys.stderr, end=end, flush=True)

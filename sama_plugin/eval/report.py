@@ -1,0 +1,49 @@
+"""A summary as text: every metric in its readings, what is missing, and what others published."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping
+
+WIDTH = 30
+
+
+def text(summary: Mapping[str, Any]) -> str:
+    """The table that `sama eval` prints."""
+    material = summary["material"]
+    lines = [
+        f"{summary['benchmark']}: {material['cases']} cases in {material['videos']} videos",
+        f"{'metric':{WIDTH}}{'reading':>10}{'value':>9}{'95 %':>20}{'n':>7}",
+    ]
+    for row in summary["metrics"]:
+        lines.append(_row(row))
+        lines += [
+            f"    {kind:{WIDTH - 4}}{'':>10}{one['value']:9.3f}{'':>20}{one['n']:7}"
+            for kind, one in row["kinds"].items()
+        ]
+    for metric, why in summary["not_computed"].items():
+        lines.append(f"not computed: {metric}: {why}")
+    lines += [f"{count} {what}" for what, count in summary["counts"].items() if count]
+    for name, title in (
+        ("records_not_read", "records could not be read"),
+        ("ids_that_occur_twice", "ids occur more than once (all kept)"),
+    ):
+        if material[name]["count"]:
+            lines.append(f"{material[name]['count']} {title}, first: {material[name]['first'][0]}")
+    if summary["failures"]["count"]:
+        lines.append(f"first failure: {summary['failures']['first'][0]}")
+    judge = summary["judge"]
+    if judge["name"] != "none":
+        lines.append(
+            f"judge: {judge['asked']} asked, {judge['cached']} from the cache, {judge['failed']} "
+            f"failed, {judge['over_budget']} over budget, {judge['tokens_in']} + "
+            f"{judge['tokens_out']} tokens, cost {judge['cost']:g}"
+        )
+    return "\n".join([*lines, *(f"note: {note}" for note in summary["notes"])])
+
+
+def _row(row: Mapping[str, Any]) -> str:
+    name = f"{row['metric']:{WIDTH}}{row['reading']:>10}"
+    if row["value"] is None:
+        return f"{name}{'none':>9}"
+    interval = f"{row['low']:.3f} .. {row['high']:.3f}"
+    return f"{name}{row['value']:9.3f}{interval:>20}{row['n']:7}"
