@@ -18,7 +18,7 @@ import numpy as np
 from sama_plugin.errors import DataError
 from sama_plugin.eval.matching import greedy_admissible, greedy_until_bad
 from sama_plugin.eval.tubes import match_tubes
-from sama_plugin.media.masks import RLE, area, box_of, compress, decode
+from sama_plugin.media.masks import RLE, area, compress, decode
 from sama_plugin.media.rle import size_of
 
 THRESHOLD = 0.5
@@ -119,7 +119,7 @@ def _entries(pictures: Mapping[str, Picture], numbers: Mapping[str, int], side: 
     for name, picture in pictures.items():
         masks: Sequence[RLE] = getattr(picture, side)
         for rle in masks:
-            x0, y0, x1, y1 = box_of(decode(rle)) or (0, 0, 0, 0)
+            # no box: pycocotools would take a prediction's area from it
             entries.append(
                 {
                     "id": len(entries) + 1,
@@ -127,7 +127,6 @@ def _entries(pictures: Mapping[str, Picture], numbers: Mapping[str, int], side: 
                     "category_id": 1,
                     "segmentation": compress(rle),
                     "area": float(area(rle)),
-                    "bbox": [x0, y0, x1 - x0, y1 - y0],
                     "iscrowd": 0,
                 }
             )

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -91,6 +91,7 @@ def test_statistics(davis):
             assert getattr(found, key) == pytest.approx(float(value), abs=1e-9, nan_ok=True), name
 
 
+@settings(max_examples=10)
 @given(st.lists(st.floats(0, 1), min_size=300, max_size=310))
 def test_long_clips_have_a_decay_of_their_quarters(values):
     ramp = summarise(np.linspace(1, 0, len(values)))
