@@ -20,12 +20,19 @@ from torch import Tensor, nn
 from sama_plugin.registry import Registry
 
 _SAM2 = "sama_plugin.segment.sam2:build_named"
+_HF_SAM2 = "sama_plugin.segment.sam2_hf:build_hf_named"
 _RELEASED = tuple(
     f"{generation}_hiera_{size}"
     for generation in ("sam2", "sam2.1")
     for size in ("tiny", "small", "base_plus", "large")
 )
-SEGMENTERS = Registry("segmenters", {name: _SAM2 for name in ("mini", *_RELEASED)})
+SEGMENTERS = Registry(
+    "segmenters",
+    {
+        **{name: _SAM2 for name in ("mini", *_RELEASED)},
+        **{f"hf_{name}": _HF_SAM2 for name in ("mini", *_RELEASED)},
+    },
+)
 
 
 @dataclass

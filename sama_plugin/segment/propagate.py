@@ -12,7 +12,7 @@ mini world.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Iterator, Mapping, Optional, Sequence, Union
+from typing import Iterable, Iterator, Mapping, Optional, Sequence, Union
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,8 @@ class TrackOptions:
     empty_conditions: whether a prompted frame with score <= 0 is remembered at all. directions:
     "forward", "backward".
     half_memory: memories rounded to bfloat16, as stock stores them. through_input: logits pass
-    through the network's input size on the way to the video's.
+    through the network's input size on the way to the video's. batch: objects computed together at
+    most, which bounds memory.
     """
 
     blank_absent: bool = True
@@ -48,6 +49,7 @@ class TrackOptions:
     directions: tuple[str, ...] = ("forward", "backward")
     half_memory: bool = False
     through_input: bool = False
+    batch: int = 16
 
 
 DEFAULT = TrackOptions()
@@ -164,7 +166,7 @@ def _pass(segmenter, store, tracks, total, step, options) -> Iterator[FrameResul
         ]
         if not active:
             continue
-        for indices in _alike(tracks, active, frame):
+        for indices in _alike(tracks, active, frame, options.batch):
             _visit(segmenter, store, [tracks[i] for i in indices], frame, step, total, options)
         yield _collect(tracks, active, frame)
         for index in active:
@@ -187,7 +189,8 @@ def _decode_prompted(segmenter, store, objects, tracks, options, mask_decoder) -
     store.prepare(frames)
     for frame in frames:
         here = [i for i, item in enumerate(objects) if frame in item.frames]
-        for indices in _equal_shapes([objects[i].frames[frame] for i in here], here):
+        given_here = [objects[i].frames[frame] for i in here]
+        for indices in _equal_shapes(given_here, here, options.batch):
             given = [objects[i].frames[frame] for i in indices]
             features = store.features(frame).expand(len(indices))
             decoded = _result_of(segmenter, features, given, options, mask_decoder)
@@ -308,7 +311,7 @@ def _recall(segmenter, tracks: list[_Track], frame: int, step: int, total: int) 
     return Recall(tuple(memories), tuple(pointers), span)
 
 
-def _alike(tracks, active: list[int], frame: int) -> list[list[int]]:
+def _alike(tracks, active: list[int], frame: int, batch: int) -> list[list[int]]:
     """Group the tracks that `frame` must be computed for by the frames they recall."""
     groups: dict[tuple, list[int]] = {}
     for index in active:
@@ -316,17 +319,22 @@ def _alike(tracks, active: list[int], frame: int) -> list[list[int]]:
         if frame not in track.prompted:
             visited = tuple(sorted(track.visited))
             groups.setdefault((tuple(track.conditioning), visited), []).append(index)
-    return list(groups.values())
+    return _cut(groups.values(), batch)
 
 
-def _equal_shapes(given: list[Given], places: list[int]) -> list[list[int]]:
+def _equal_shapes(given: list[Given], places: list[int], batch: int) -> list[list[int]]:
     """Group what is given for one frame by kind and by the shapes that have to agree in a batch."""
     groups: dict[tuple, list[int]] = {}
     for item, place in zip(given, places):
         parts = vars(item) if not isinstance(item, Tensor) else {"mask": item}
         shapes = tuple((name, None if part is None else part.shape) for name, part in parts.items())
         groups.setdefault((type(item).__name__, shapes), []).append(place)
-    return list(groups.values())
+    return _cut(groups.values(), batch)
+
+
+def _cut(groups: Iterable[list[int]], batch: int) -> list[list[int]]:
+    """Groups in pieces of at most `batch`."""
+    return [group[n : n + batch] for group in groups for n in range(0, len(group), batch)]
 
 
 def _collect(tracks: list[_Track], active: list[int], frame: int) -> FrameResult:

@@ -10,24 +10,32 @@ candidates are decoded. Equal to the stock video predictor by test.
 from __future__ import annotations
 
 import copy
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from sama_plugin.assets import asset
-from sama_plugin.errors import ConfigError
+from sama_plugin.errors import CheckpointError, ConfigError
+from sama_plugin.segment.arrange import (
+    blank_row,
+    fingerprint,
+    read_weights,
+    resized,
+    sine_places,
+    split_pointers,
+    squeezed,
+    tokens,
+)
 from sama_plugin.segment.base import Decoded, FrameFeatures, Memory, Prompt, Recall
+from sama_plugin.segment.sam2_names import is_hf, to_meta
 from sama_plugin.segment.sizes import SIZES, build_sam2
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MINI_ASSET = "mini/segmenter.safetensors"
 GIVEN_LOGIT = 10.0
 STABILITY_OFFSET, STABILITY_LEVEL = 0.05, 0.98
@@ -60,25 +68,12 @@ class Sam2Segmenter:
     def fingerprint(self) -> str:
         """Registry name and a hash of all weights, as in "mini:1f0c9a52b7e4"."""
         if self._fingerprint is None:
-            digest = hashlib.sha256()
-            for key, value in sorted(self.module.state_dict().items()):
-                digest.update(key.encode())
-                digest.update(value.detach().float().cpu().numpy().tobytes())
-            self._fingerprint = f"{self.id}:{digest.hexdigest()[:12]}"
+            self._fingerprint = fingerprint(self.id, self.module.state_dict())
         return self._fingerprint
 
     def preprocess(self, frames: np.ndarray) -> Tensor:
-        """RGB uint8 (N, H, W, 3), squeezed to a square by PIL's bicubic filter and normalised ->
-        (N, 3, S, S).
-        """
-        from PIL import Image
-
-        size = (self.image_size, self.image_size)
-        if frames.shape[1:3] != size:
-            squeezed = [np.asarray(Image.fromarray(frame).resize(size)) for frame in frames]
-            frames = np.stack(squeezed) if squeezed else np.zeros((0, *size, 3), np.uint8)
-        pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255
-        return (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+        """See `Segmenter.preprocess`."""
+        return squeezed(frames, self.image_size)
 
     def encode(self, pixels: Tensor) -> FrameFeatures:
         """(N, 3, S, S) to features; zero frames give zero rows (one blank frame is encoded and
@@ -140,10 +135,10 @@ class Sam2Segmenter:
         present = masks.flatten(1).any(1)[:, None].float()  # (N, 1)
         shrunk = self.module.mask_downsample(masks.to(self._dtype)).float()
         size = self.module.sam_prompt_encoder.mask_input_size
-        prompt = Prompt(mask=_resize(shrunk, size))
+        prompt = Prompt(mask=resized(shrunk, size))
         pointer = self.decode(features, prompt, memoryless=False, multimask=False).pointer
         pointer = present * pointer + (1 - present) * self.module.no_obj_ptr
-        logits = _resize((2 * masks - 1) * GIVEN_LOGIT, size)  # (N, 1, 4h, 4w)
+        logits = resized((2 * masks - 1) * GIVEN_LOGIT, size)  # (N, 1, 4h, 4w)
         iou = masks.new_ones(len(masks), 1)
         score = (2 * present - 1)[:, 0] * GIVEN_LOGIT
         return Decoded(logits, logits, iou[:, 0], iou, score, pointer)
@@ -170,12 +165,12 @@ class Sam2Segmenter:
         keys, places = [], []
         for slot, memory in recall.memories:
             time = module.maskmem_tpos_enc[slot - 1]  # (1, 1, C_m); slot 0 has the last row
-            keys.append(_tokens(memory.features.to(self._device, self._dtype)))  # (h*w, N, C_m)
-            places.append((_tokens(memory.position) + time).expand_as(keys[-1]))
+            keys.append(tokens(memory.features.to(self._device, self._dtype)))  # (h*w, N, C_m)
+            places.append((tokens(memory.position) + time).expand_as(keys[-1]))
         pointers, times = self._pointer_tokens(recall)
         conditioned = module.memory_attention(
-            curr=_tokens(features.embedding),
-            curr_pos=_tokens(features.position).expand(-1, count, -1),
+            curr=tokens(features.embedding),
+            curr_pos=tokens(features.position).expand(-1, count, -1),
             memory=torch.cat([*keys, pointers]),
             memory_pos=torch.cat([*places, times]),
             num_obj_ptr_tokens=pointers.shape[0],
@@ -221,18 +216,7 @@ class Sam2Segmenter:
         """Zero rows: one blank row is decoded and dropped, so that a trained copy gets zero
         gradients, not none.
         """
-        device, dtype = features.embedding.device, features.embedding.dtype
-        blank = FrameFeatures(
-            torch.zeros(1, *features.embedding.shape[1:], device=device, dtype=dtype),
-            features.position,
-            tuple(
-                torch.zeros(1, *x.shape[1:], device=device, dtype=dtype) for x in features.high_res
-            ),
-        )
-        asked = Prompt()
-        if prompt.vectors is not None:
-            rows, width = prompt.vectors.shape[1:]
-            asked = Prompt(vectors=torch.zeros(1, rows, width, device=device, dtype=dtype))
+        blank, asked = blank_row(features, prompt)
         decoded = self.decode(blank, asked, mask_decoder=mask_decoder, multimask=multimask)
         return decoded.rows(slice(0, 0))
 
@@ -278,30 +262,17 @@ class Sam2Segmenter:
             empty = module.maskmem_tpos_enc.new_zeros(0, len(recall.memories[0][1].features), width)
             return empty, empty
         steps, pointers = zip(*recall.pointers)
-        stacked = torch.stack([p.to(self._device, self._dtype) for p in pointers])  # (P, N, C)
-        split = stacked.shape[-1] // width
-        tokens = stacked.unflatten(-1, (split, width)).transpose(1, 2).flatten(0, 1)
+        pointers = [p.to(self._device, self._dtype) for p in pointers]  # P of (N, C)
+        found = split_pointers(pointers, width)
         if not module.add_tpos_enc_to_obj_ptrs:
-            return tokens, torch.zeros_like(tokens)
-        from sam2.modeling.sam2_utils import get_1d_sine_pe
-
+            return found, torch.zeros_like(found)
         signed = module.use_signed_tpos_enc_to_obj_ptrs
         places = torch.tensor([s if signed else abs(s) for s in steps], device=self._device)
         wide = module.hidden_dim if module.proj_tpos_enc_in_obj_ptrs else width
-        times = get_1d_sine_pe(places / (recall.span - 1), dim=wide)  # (P, C)
-        times = module.obj_ptr_tpos_proj(times.to(self._dtype)).repeat_interleave(split, 0)
-        return tokens, times[:, None].expand_as(tokens)
-
-
-def _tokens(levels: Tensor) -> Tensor:
-    """(N, C, h, w) to (h*w, N, C)."""
-    return levels.flatten(2).permute(2, 0, 1)
-
-
-def _resize(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    if tuple(masks.shape[-2:]) == tuple(size):
-        return masks
-    return F.interpolate(masks, size=size, mode="bilinear", align_corners=False, antialias=True)
+        times = sine_places(places / (recall.span - 1), wide)  # (P, C)
+        times = module.obj_ptr_tpos_proj(times.to(self._dtype))
+        times = times.repeat_interleave(len(found) // len(pointers), 0)
+        return found, times[:, None].expand_as(found)
 
 
 def build_named(name: str, weights: Optional[str]) -> Sam2Segmenter:
@@ -319,23 +290,15 @@ def build_named(name: str, weights: Optional[str]) -> Sam2Segmenter:
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
-    """Load a checkpoint into `module`, strictly; float16 files are widened.
+    """Load a checkpoint with Meta's or transformers' names into `module`, strictly.
 
     Raises:
         ConfigError: the file is missing or holds other parameters.
     """
-    if not path.exists():
-        raise ConfigError(f"segmenter weights {path} do not exist; check `seg.weights`")
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        state = load_file(str(path))
-    else:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        state = state.get("model", state)
+    state = read_weights(path)
     try:
-        module.load_state_dict({name: value.float() for name, value in state.items()})
-    except RuntimeError as error:
+        module.load_state_dict(to_meta(state) if is_hf(state) else state)
+    except (RuntimeError, CheckpointError) as error:
         raise ConfigError(
             f"{path} does not fit this segmenter; are name and checkpoint of the same size and "
             f"generation? {error}"

@@ -3,14 +3,15 @@
 All objects, turns and sessions of a video share one store. Features stay on the segmenter's device
 until a byte budget is spent; the rest goes to one temporary file that is read back through memory
 mapping and vanishes with the store. `encodes` counts frames encoded, which for a T-frame clip is
-never more than T. Used by `propagate` and by sessions.
+never more than T. Where the disk is dearer than time, the oldest features are dropped instead and
+encoded again when they are asked for. Used by `propagate` and by sessions.
 """
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Protocol, Sequence
+from typing import Literal, Protocol, Sequence
 
 import numpy as np
 import torch
@@ -37,6 +38,7 @@ class FeatureStore:
     Args:
         segmenter: encodes. reader: a video reader. budget: bytes of features kept on the device.
         batch: frames decoded and encoded together by `prepare`.
+        overflow: past the budget, "spill" to a file or "encode" again when asked for.
     """
 
     def __init__(
@@ -45,9 +47,10 @@ class FeatureStore:
         reader: FrameSource,
         budget: int = DEFAULT_BUDGET,
         batch: int = 4,
+        overflow: Literal["spill", "encode"] = "spill",
     ):
         self.segmenter, self.reader = segmenter, reader
-        self.budget, self.batch = budget, batch
+        self.budget, self.batch, self.overflow = budget, batch, overflow
         self.encodes = 0
         self.resident_bytes = 0
         self._resident: dict[int, FrameFeatures] = {}
@@ -72,7 +75,9 @@ class FeatureStore:
         return self._file.read(self._spilled[frame])
 
     def prepare(self, frames: Sequence[int]) -> None:
-        """Encode those of `frames` that are missing, a few at a time."""
+        """Encode those of `frames` that are missing, a few at a time (with "encode", those that
+        come first: the others would push them out).
+        """
         missing = sorted({frame for frame in frames if frame not in self})
         for frame in missing:
             if not 0 <= frame < len(self):
@@ -80,6 +85,8 @@ class FeatureStore:
                     f"frame {frame} of a video of {len(self)} frames was asked for; "
                     "frames count from 0"
                 )
+        if self.overflow == "encode":
+            missing = missing[: self.batch]
         for start in range(0, len(missing), self.batch):
             chunk = missing[start : start + self.batch]
             pixels = self.segmenter.preprocess(self.reader.frames(chunk))
@@ -99,13 +106,21 @@ class FeatureStore:
 
     def _keep(self, frame: int, features: FrameFeatures) -> None:
         size = sum(part.numel() * part.element_size() for part in _parts(features))
-        if self.resident_bytes + size <= self.budget:
+        if self.overflow == "encode":
+            self._make_room(size)
+        if self.overflow == "encode" or self.resident_bytes + size <= self.budget:
             self._resident[frame] = features
             self.resident_bytes += size
             return
         if self._file is None:
             self._file = _SpillFile(features)
         self._spilled[frame] = self._file.append(features)
+
+    def _make_room(self, size: int) -> None:
+        """Drop the oldest frames until `size` bytes fit; one frame is always kept."""
+        while self._resident and self.resident_bytes + size > self.budget:
+            self._resident.pop(next(iter(self._resident)))
+            self.resident_bytes -= size
 
 
 class _SpillFile:

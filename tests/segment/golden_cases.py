@@ -12,7 +12,11 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from sama_plugin.segment.base import Segmenter
 from sama_plugin.segment.sam2 import Sam2Segmenter
+from sama_plugin.segment.sam2_hf import HfSam2Segmenter
+from sama_plugin.segment.sam2_hf_config import build_hf_sam2
+from sama_plugin.segment.sam2_names import to_hf
 from sama_plugin.segment.sizes import Sam2Sizes, build_sam2
 
 
@@ -63,15 +67,28 @@ def sizes_of(meta: dict) -> Sam2Sizes:
     )
 
 
-def segmenter_of(case: Case, **overrides: list) -> Sam2Segmenter:
+def segmenter_of(case: Case, backend: str = "meta", **overrides: list) -> Segmenter:
     """The tiny segmenter of a case; `overrides` replace parameters by Meta's names."""
-    module = build_sam2(sizes_of(case.meta))
     state = {_meta_name(name): value for name, value in case.weights.items()}
     state = {name: value for name, value in state.items() if name is not None}
     for name, value in overrides.items():
         state[name] = torch.tensor(value).view_as(state[name])
+    return BACKENDS[backend](sizes_of(case.meta), state)
+
+
+def meta_backend(sizes: Sam2Sizes, state: dict) -> Sam2Segmenter:
+    module = build_sam2(sizes)
     module.load_state_dict(state)
     return Sam2Segmenter("tiny", module)
+
+
+def hf_backend(sizes: Sam2Sizes, state: dict) -> HfSam2Segmenter:
+    module = build_hf_sam2(sizes)
+    module.load_state_dict(to_hf(state))
+    return HfSam2Segmenter("hf_tiny", module)
+
+
+BACKENDS = {"meta": meta_backend, "hf": hf_backend}
 
 
 def seg_head_of(case: Case) -> torch.nn.Sequential:

@@ -13,7 +13,7 @@ from sama_plugin.segment.base import Prompt
 from sama_plugin.segment.propagate import RELEASED, STOCK, ObjectPrompt, propagate
 from sama_plugin.segment.store import FeatureStore
 
-from .golden_cases import Frames, cases, seg_head_of, segmenter_of
+from .golden_cases import BACKENDS, Frames, cases, seg_head_of, segmenter_of
 
 
 def assert_close(found, expected, tolerance: dict, atol: str = "atol") -> None:
@@ -50,10 +50,11 @@ def objects_of(scenario: dict, case, segmenter) -> list[ObjectPrompt]:
     return [ObjectPrompt(frames) for frames in prompts.values()]
 
 
-def test_equals_the_stock_video_predictor(sama_golden):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_equals_the_stock_video_predictor(sama_golden, backend):
     for case in cases(sama_golden, "sam2_stock_video"):
         for name, scenario in case.meta["scenarios"].items():
-            segmenter = segmenter_of(case, **scenario.get("weight_override", {}))
+            segmenter = segmenter_of(case, backend, **scenario.get("weight_override", {}))
             frames = video(case)
             store = FeatureStore(segmenter, frames)
             found = propagate(
@@ -83,10 +84,11 @@ def test_equals_the_stock_video_predictor(sama_golden):
             assert store.encodes == len(frames) == frames.read
 
 
-def test_half_memory_equals_upstreams_rounding(sama_golden):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_half_memory_equals_upstreams_rounding(sama_golden, backend):
     for case in cases(sama_golden, "sam2_stock_video"):
         scenario = case.meta["scenarios"]["two_objects_forward"]
-        segmenter = segmenter_of(case)
+        segmenter = segmenter_of(case, backend)
         frames = video(case)
         options = type(STOCK)(**{**vars(STOCK), "half_memory": True})
         objects = objects_of(scenario, case, segmenter)
@@ -97,9 +99,10 @@ def test_half_memory_equals_upstreams_rounding(sama_golden):
             assert_close(result.logits[:, 0], expected, case.meta["tolerance"], "atol_bf16_memory")
 
 
-def test_language_vectors_equal_training_path(sama_golden):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_language_vectors_equal_training_path(sama_golden, backend):
     for case in cases(sama_golden, "sa2va_seg_train"):
-        segmenter = segmenter_of(case)
+        segmenter = segmenter_of(case, backend)
         pixels = segmenter.preprocess(video(case).array)
         features = segmenter.encode(pixels)
         vectors = seg_head_of(case)(case.inputs["hidden_states"])
@@ -128,9 +131,10 @@ def test_language_vectors_equal_training_path(sama_golden):
         )
 
 
-def test_language_vectors_equal_released_video_path(sama_golden):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_language_vectors_equal_released_video_path(sama_golden, backend):
     for case in cases(sama_golden, "sa2va_seg_video"):
-        segmenter = segmenter_of(case)
+        segmenter = segmenter_of(case, backend)
         vectors = seg_head_of(case)(case.inputs["hidden_states"])
         flags = case.meta["flags"]
         rounded = RoundedPixels(segmenter, flags["pixel_mean_bf16"], flags["pixel_std_bf16"])

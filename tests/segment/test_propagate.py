@@ -62,7 +62,7 @@ def run(objects, options=STOCK, segmenter=None, total=TOTAL):
 
 
 @pytest.mark.parametrize(
-    "options", [STOCK, TrackOptions(), replace(STOCK, binarise_prompted=False)]
+    "options", [STOCK, TrackOptions(batch=2), replace(STOCK, binarise_prompted=False)]
 )
 def test_batched_objects_equal_objects_alone(options):
     together, _ = run(OBJECTS, options)

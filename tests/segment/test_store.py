@@ -44,6 +44,23 @@ def test_prepare_encodes_only_what_is_missing():
     assert store.encodes == 3 and all(frame in store for frame in (0, 3, 5))
 
 
+@pytest.mark.parametrize("budget_frames", [0, 2])
+def test_dropped_frames_are_encoded_again(budget_frames):
+    segmenter, video = tiny_segmenter(), noise_video(5)
+    whole = segmenter.encode(segmenter.preprocess(video.array))
+    record = sum(x[0].numel() for x in (whole.embedding, *whole.high_res)) * 4
+    budget = budget_frames * record
+    store = FeatureStore(segmenter, video, budget=budget, overflow="encode")
+    store.prepare(range(5))
+    for frame in (4, 0, 4, 2, 1, 3, 0, 2):
+        expected = whole.rows(torch.tensor([frame]))
+        torch.testing.assert_close(
+            levels(store.features(frame)), levels(expected), atol=1e-5, rtol=1e-4
+        )
+        assert store.resident_bytes <= max(budget, record)
+    assert store.encodes > 5 and store._file is None
+
+
 @pytest.mark.parametrize("frame", [-1, 6])
 def test_frames_outside_are_refused(frame):
     with pytest.raises(MediaError, match=f"frame {frame} of a video of 6 frames"):
