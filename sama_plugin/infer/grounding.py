@@ -107,9 +107,11 @@ class Grounder:
         """(S, keyframes, 1, 1, prompt_dim): a prompt vector for every state and keyframe."""
         moments = torch.tensor([plan.moment(frame) for frame in plan.prompted])
         count = len(moments)
-        asked = states.to(self.sama.modules.dtype).repeat_interleave(count, 0)
-        vectors = self.sama.modules.seg_head(asked, moments.to(states.device).repeat(len(states)))
-        return vectors.view(len(states), count, 1, 1, -1)
+        asked, times = states.repeat_interleave(count, 0), moments.to(states.device)
+        prompt, _ = self.sama.modules.seg_prompt(
+            asked, times.repeat(len(states)), self.sama.segmenter
+        )
+        return prompt.vectors.view(len(states), count, 1, 1, -1)
 
     def close(self) -> None:
         """Forget the features."""

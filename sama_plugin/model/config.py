@@ -59,7 +59,8 @@ class SegConfig:
     bce_weight: float = 2.0
     dice_weight: float = 0.5
     score_weight: float = 1.0
-    click_weight: float = 0.0  # pulls prompt vectors towards a click on the object; released: 0
+    pointing: bool = True  # the [SEG] head also clicks on the object; released models do not
+    click_weight: float = 1.0  # of the click's distance from the middle of the object
     points: int = 12544
     oversample: float = 3.0
     importance: float = 0.75

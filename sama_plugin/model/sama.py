@@ -23,12 +23,7 @@ from torch import Tensor, nn
 from sama_plugin.data.batch import SamaBatch
 from sama_plugin.errors import SlotError
 from sama_plugin.model.config import SamaConfig
-from sama_plugin.nn.losses import (
-    mask_centres,
-    object_score_loss,
-    point_sampled_mask_loss,
-    prompt_distance,
-)
+from sama_plugin.nn.losses import click_loss, object_score_loss, point_sampled_mask_loss
 from sama_plugin.nn.rows import RowAdapter
 from sama_plugin.nn.seg import SegHead
 from sama_plugin.segment.base import Prompt, Segmenter
@@ -77,8 +72,13 @@ class SamaModules(nn.Module):
         self.seg_head: Optional[SegHead] = None
         self.mask_decoder: Optional[nn.Module] = None
         if segmenter is not None:
-            moments = config.seg.moments and config.compat == "default"
-            self.seg_head = SegHead(width, segmenter.prompt_dim, moments=moments)
+            ours = config.compat == "default"
+            self.seg_head = SegHead(
+                width,
+                segmenter.prompt_dim,
+                moments=ours and config.seg.moments,
+                pointing=ours and config.seg.pointing,
+            )
             if config.seg.train_mask_decoder:
                 self.mask_decoder = segmenter.clone_mask_decoder()
 
@@ -125,14 +125,26 @@ class SamaModules(nn.Module):
         idle = 0.0 * (encoded.aggregator_rows.sum() + encoded.tokens.sum() + context.sum())
         return encoded.tokens.flatten(0, 1), context, idle
 
+    def seg_prompt(
+        self, states: Tensor, moment: Tensor, segmenter: Segmenter
+    ) -> tuple[Prompt, Optional[Tensor]]:
+        """What the segmenter is asked for states (S, C) at [SEG] on keyframes at `moment` (S,).
+
+        One token a state; a pointing head also gives points (S, 2) in [0, 1], and the segmenter's
+        own click there is added to the token.
+        """
+        vectors, points = self.seg_head.prompts(states.to(self.dtype), moment)
+        if points is not None:
+            vectors = vectors + segmenter.embed_clicks(points * segmenter.image_size)
+        return Prompt(vectors=vectors[:, None]), points
+
     def mask_losses(
         self, states: Tensor, batch: SamaBatch, segmenter: Segmenter
     ) -> dict[str, Tensor]:
         """BCE, Dice, object-score and click losses of the labelled (target, frame) pairs.
 
         Masks are judged where the object is present, the object score everywhere (design: absence).
-        The click loss asks each vector to be what the segmenter makes of a click on the middle of
-        the object: a gradient that knows where to go long before a mask overlaps its object.
+        The click loss leads the point to the middle of the object, long before a mask overlaps it.
 
         Args:
             states: (S, C) final hidden states at [SEG], in text order.
@@ -140,12 +152,11 @@ class SamaModules(nn.Module):
         batch = _with_targets(batch, states, segmenter.image_size, self.config.seg.label_size)
         with torch.no_grad():
             frames = segmenter.encode(batch.segment_pixels)
-        chosen = states[batch.label_target].to(self.dtype)  # (E, C)
-        vectors = self.seg_head(chosen, batch.segment_moment[batch.label_segment])
+        prompt, points = self.seg_prompt(
+            states[batch.label_target], batch.segment_moment[batch.label_segment], segmenter
+        )
         decoded = segmenter.decode(
-            frames.rows(batch.label_segment),
-            Prompt(vectors=vectors[:, None]),
-            mask_decoder=self.mask_decoder,
+            frames.rows(batch.label_segment), prompt, mask_decoder=self.mask_decoder
         )
         seg, present = self.config.seg, batch.label_present
         bce, dice = point_sampled_mask_loss(
@@ -156,13 +167,12 @@ class SamaModules(nn.Module):
             importance=seg.importance,
         )
         score = object_score_loss(decoded.score, present)
-        click = vectors.new_zeros(())
-        if seg.click_weight:
-            middles = mask_centres(batch.label_mask[present]) * segmenter.image_size  # (E', 2)
-            click = prompt_distance(vectors[present], segmenter.embed_clicks(middles))
+        click = bce.new_zeros(())
+        if points is not None:
+            click = click_loss(points[present], batch.label_mask[present])
         idle = 0.0 * (decoded.iou.sum() + decoded.all_logits.sum() + decoded.score.sum())
         return {
-            "mask_bce": seg.bce_weight * bce + idle + 0.0 * vectors.sum(),
+            "mask_bce": seg.bce_weight * bce + idle + 0.0 * prompt.vectors.sum(),
             "mask_dice": seg.dice_weight * dice,
             "object_score": seg.score_weight * score,
             "click": seg.click_weight * click,

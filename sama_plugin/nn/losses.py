@@ -84,14 +84,13 @@ def mask_centres(masks: Tensor) -> Tensor:
     return torch.stack([x, y], dim=1)
 
 
-def prompt_distance(vectors: Tensor, wanted: Tensor) -> Tensor:
-    """Mean squared distance of prompt vectors (E, C) from those wanted, in units of the latter.
+def click_loss(points: Tensor, masks: Tensor) -> Tensor:
+    """How far points (E, 2) in [0, 1] are from the middle of masks (E, h, w), mean over both axes.
 
-    0 is equal, 1 is what a vector of zeros would get. Zero rows give zero.
+    1 is what the middle of the frame scores for objects anywhere. Zero rows give zero.
     """
-    wanted = wanted.detach().float()
-    missed = (vectors.float() - wanted).pow(2).sum()
-    return missed / wanted.pow(2).sum().clamp(min=1e-6)
+    missed = (points.float() - mask_centres(masks)).abs().sum()
+    return 4 * missed / max(points.numel(), 1)
 
 
 @torch.no_grad()
