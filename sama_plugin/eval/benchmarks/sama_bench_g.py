@@ -46,7 +46,8 @@ def score(cases: Sequence[Case], predictions: Mapping[str, Prediction], means: M
         board.add("Recall", "released", video, video, metrics.video_recall(recalled))
         board.counts["questions the released Recall skips"] += sum(not r.phrases for r in recalled)
         recalled = [metrics.recall_corrected(one) for one in questions]
-        board.add("Recall", "corrected", video, video, metrics.video_recall(recalled))
+        if any(one.phrases for one in recalled):  # else there is nothing to recall in this video
+            board.add("Recall", "corrected", video, video, metrics.video_recall(recalled))
     texts = {
         case.key: tuple(
             metrics.cleaned(text)

@@ -74,9 +74,12 @@ def _add_averages(board: Scoreboard) -> None:
     """The published Average is the unweighted mean of the four means: each dimension weighs 1,
     shared by the replies that have it."""
     for reading in ("released", "corrected"):
-        for short in four_scores.SHORT:
-            parts = board.parts.get((short, reading), {})
+        found = {short: board.parts.get((short, reading), {}) for short in four_scores.SHORT}
+        lost = [short for short, parts in found.items() if not parts]
+        if lost:
+            board.missing[f"average ({reading})"] = f"no reply has a score for {', '.join(lost)}"
+            continue
+        for short, parts in found.items():
             for key, part in parts.items():
-                weight = 1 / len(parts)
                 name = f"{key}/{short}"
-                board.add("average", reading, name, part.video, part.value, weight)
+                board.add("average", reading, name, part.video, part.value, 1 / len(parts))

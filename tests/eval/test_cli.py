@@ -1,0 +1,88 @@
+"""`sama eval` from the command line: what it refuses, and a run with a judge behind HTTP."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sama_plugin.cli import eval_suite, main
+from sama_plugin.eval.asking import Prediction
+from sama_plugin.miniworld.write import write_world
+from tests.eval.test_judge import Misbehaving, completion
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sama-bench-x"], "did you mean 'sama-bench-"),
+        (["mini", "out/a"], "only `sama eval compare` takes runs"),
+        (["sama-bench-g"], "needs --data"),
+        (["sama-bench-g", "--data", "no/such.json"], "no such file"),
+        (["compare", "out/a"], "two result folders, 1 given"),
+        (["compare", "out/a", "out/b"], "holds no results"),
+        (["mini", "--clips", "0"], "give 1 or more"),
+    ],
+)
+def test_what_is_refused(arguments, message, capsys):
+    assert main(["eval", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+class Parrot:
+    """Answers with the reference, so that no model is needed."""
+
+    asked = 0
+
+    def __init__(self, args, masks):
+        """Like the real one."""
+
+    def __call__(self, cases):
+        for case in cases:
+            Parrot.asked += 1
+            yield Prediction(case.key, plain=case.sample.turns[-1].assistant)
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    write_world(tmp_path, "heldout", 1)
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "config.json").write_text("{}")
+    monkeypatch.setattr(eval_suite, "_Answerer", Parrot)
+    monkeypatch.setattr(Parrot, "asked", 0)
+    monkeypatch.setenv("PATH", "")
+    return tmp_path
+
+
+def command(world, server, *more):
+    return [
+        *("eval", "videorefer-bench-d", "--data", str(world / "videorefer_bench_d.json")),
+        *("--adapter", str(world / "adapter"), "--out", str(world / "out"), "--json"),
+        *("--judge", f"http://127.0.0.1:{server.server_address[1]}/v1", "--judge-model", "j"),
+        *more,
+    ]
+
+
+def test_a_judged_run_and_its_repetition(world, capsys):
+    server = Misbehaving()
+    names = ("Subject Correspondence", "Appearance Description", "Temporal Description")
+    lines = [f"{n}. {name}: {n}" for n, name in enumerate(names, start=1)]
+    server.script = [completion("\n".join(lines) + "\n4. **Hallucination Detection**: 4")]
+    try:
+        assert main(command(world, server)) == 0
+        first = json.loads(capsys.readouterr().out)
+        asked = Parrot.asked, len(server.requests)
+        assert main(command(world, server)) == 0
+        again = json.loads(capsys.readouterr().out)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert (Parrot.asked, len(server.requests)) == asked and asked[0] == asked[1] > 0
+    assert again["metrics"] == first["metrics"] and again["judge"]["cached"] == asked[1]
+    rows = {(row["metric"], row["reading"]): row["value"] for row in first["metrics"]}
+    assert rows["average", "corrected"] == pytest.approx(2.5)
+    assert ("HD", "released") not in rows, "a bold name loses its dimension there"
+    assert "HD" in first["not_computed"]["average (released)"]
+    assert first["counts"]["dimensions unparsed (released)"] == asked[0]
+    assert first["settings"]["data_sha256"] and first["versions"]["python"]
