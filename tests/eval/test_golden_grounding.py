@@ -11,9 +11,9 @@ from hypothesis.extra.numpy import arrays
 from sama_plugin.errors import DataError
 from sama_plugin.eval import gcg, res, rvos
 from sama_plugin.eval import sama_bench_g as bench_g
-from sama_plugin.eval.captions import missing_parts, score_tokenised
+from sama_plugin.eval.captions import missing_parts, score_captions, score_tokenised
 from sama_plugin.eval.tubes import iou_matrix, tube_iou
-from sama_plugin.media.masks import decode
+from sama_plugin.media.masks import decode, encode
 from tests.eval.golden import topics
 
 
@@ -147,6 +147,26 @@ class Rvos:
                 yield f"{video}_{number}", record, rvos.summed(tracks, size), found, ground
 
 
+def test_ref_davis17_counts_its_annotations(sama_golden):
+    """Annotation k belongs to the k-th expression, videos and expression ids sorted as text."""
+    for topic in topics(sama_golden, "rvos_jf"):
+        videos = topic.read("ref_davis17_meta_expressions")["videos"]
+        dictionary, predictions = topic.read("ref_davis17_mask_dict"), topic.read("predictions_rle")
+        expected = topic.read("expected")["ref_davis17"]["per_expression"]
+        listed = [(v, e) for v in sorted(videos) for e in sorted(videos[v]["expressions"])]
+        for number, (video, expression) in enumerate(listed):
+            found = predictions.get(video, {}).get(expression)
+            if found is None:
+                continue
+            size = videos[video]["height"], videos[video]["width"]
+            entries = dictionary[str(number)]
+            masks = [next(filter(None, one), None) for one in (entries, found["prediction_masks"])]
+            size = tuple(next(filter(None, masks))["size"]) if any(masks) else size
+            pair = [rvos.summed([one], size) for one in (entries, found["prediction_masks"])]
+            means, wanted = rvos.score(*pair).means(), expected[f"{video}_{expression}"]
+            assert means == pytest.approx({m: wanted[m] for m in means}, abs=1e-9), expression
+
+
 @pytest.fixture(scope="module")
 def scored(sama_golden):
     """Per folder: expected, {block: {expression: means}}, kinds, per-frame scores."""
@@ -268,6 +288,35 @@ class TestGcg:
                 assert len(gcg.recalled_corrected(ious, picture.similarity)) >= len(pairs)
                 hits += len(pairs)
             assert hits == expected["true_positives"]
+            assert hits / expected["gt_phrases"] == pytest.approx(expected["Recall"], abs=1e-9)
+            mean = np.mean(list(expected["mIoU_per_image"].values()))
+            assert expected["mIoU"] == pytest.approx(mean, abs=1e-9)
+
+    def test_captions(self, sama_golden):
+        if missing_parts():
+            pytest.skip(f"not installed: {', '.join(missing_parts())}")
+        for topic in topics(sama_golden, "gcg_metrics"):
+            answered = [r for r in topic.read("inputs").values() if r.get("pred_caption")]
+            sides = [[r[f"{side}_caption"] for r in answered] for side in ("gt", "pred")]
+            found = score_captions(*sides).corpus
+            assert found == pytest.approx(topic.read("expected")["caption"], abs=1e-6)
+
+    def test_edge_cases(self, sama_golden):
+        square = np.zeros((6, 6), bool)
+        square[:3, :3] = True
+        masks = {"s": square, "e": np.zeros((6, 6), bool), "m": np.roll(square, 2, 0)}
+        cases = {
+            "empty_gt_and_empty_pred_together_with_a_perfect_pair": ("se", "se"),
+            "no_prediction": ("s", ""),
+            "no_ground_truth": ("", "s"),
+            "perfect_plus_extra_prediction": ("s", "sm"),
+            "perfect_plus_missed_ground_truth": ("sm", "s"),
+        }
+        for topic in topics(sama_golden, "gcg_metrics"):
+            for name, wanted in topic.read("expected")["miou_edge_cases"].items():
+                sides = [tuple(encode(masks[one]) for one in side) for side in cases[name]]
+                picture = gcg.Picture(*sides, np.zeros([len(side) for side in sides]))
+                assert gcg.miou_released(picture.ious()) == wanted, name
 
     def test_an_empty_pair_spoils_the_released_image_only(self):
         ious = np.array([[1.0, 0.0], [0.0, np.nan]])
