@@ -61,7 +61,7 @@ class Encoder:
     Args:
         tokenizer: with the plugin's tokens added.
         adapter: the host adapter, for the wording of frames and the image placeholder.
-        tokens_per_frame: visual tokens the language model reads for one frame.
+        tokens_per_frame: visual tokens of one frame.
         region_slots: vectors that stand for one region in the language model's input.
         max_length: longest sequence; None for no limit. A longer sample is an error: truncation
             could cut a slot.
@@ -160,7 +160,7 @@ class Encoder:
     def expected_slots(self, sample: Sample, plan: FramePlan) -> dict[str, int]:
         """Slots of every kind that plan and sample call for, before anything is tokenised."""
         return {
-            "image": len(plan.llm) * self.tokens_per_frame,
+            "image": len(plan.llm) * self.adapter.placeholders(self.tokens_per_frame),
             "region": len(sample.regions) * self.region_slots,
             "context": len(plan.aggregator) * len(sample.turns),
             "seg": len(sample.targets),

@@ -57,6 +57,7 @@ class VisualMemory:
         self.sama, self.reader, self.plan = sama, reader, plan
         self.row: dict[int, int] = {}  # source frame to row of `features`
         self.features = torch.zeros(0, sama.modules.tokens, sama.modules.width, device=sama.device)
+        self.deep: Optional[Tensor] = None  # what the host adds to its first layers, if it does
         self.times: list[float] = []
         self.add(plan.rows)
         with torch.no_grad():
@@ -77,15 +78,18 @@ class VisualMemory:
         for start in range(0, len(new), CHUNK):
             chunk = new[start : start + CHUNK]
             pixels = self.sama.adapter.pixels(self.reader.frames(chunk), self.sama.host)
-            features = self.sama.encode_frames(pixels)  # (n, N, C)
-            self.features = torch.cat([self.features.to(features.dtype), features])
+            visual = self.sama.encode_frames(pixels)  # (n, N, C)
+            self.features = torch.cat([self.features.to(visual.features.dtype), visual.features])
+            if visual.deep is not None:
+                before = visual.deep[:0] if self.deep is None else self.deep
+                self.deep = torch.cat([before, visual.deep])  # (NF, D, N, C)
             self.times += self.reader.times(chunk)
             self.row.update({frame: len(self.row) + number for number, frame in enumerate(chunk)})
 
     @property
     def cache(self) -> VisualCache:
         """What the taps read instead of pixels."""
-        return VisualCache(self.features, self.spatial)
+        return VisualCache(self.features, self.spatial, self.deep)
 
     def batch(self, turns: Sequence[Turn], first: bool) -> SamaBatch:
         """Slots of consecutive turns. `first`: the first of them opens the conversation and shows

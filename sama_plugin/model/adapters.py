@@ -29,7 +29,7 @@ def matched_layers(sama: SamaModel, settings: LoraSettings) -> list[str]:
     """
     pattern = re.compile(sama.adapter.lora_pattern(sama.host, settings.targets))
     names = [name for name, _ in sama.host.named_modules() if pattern.fullmatch(name)]
-    expected = len(settings.targets) * sama.adapter.decoder(sama.host).config.num_hidden_layers
+    expected = sama.adapter.lora_expected(sama.host, settings.targets)
     if len(names) != expected:
         raise HostError(
             f"LoRA targets {', '.join(settings.targets)} match {len(names)} layers of "

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from sama_plugin.data.batch import SamaBatch
 from sama_plugin.dialog.tokens import TokenIds, add_tokens, kin_ids
 from sama_plugin.errors import HostError, SlotError
-from sama_plugin.hosts.base import HostAdapter, find_adapter
+from sama_plugin.hosts.base import HostAdapter, VisualRows, find_adapter
 from sama_plugin.model.config import SamaConfig
 from sama_plugin.model.sama import SamaModules, VisualCache
 from sama_plugin.model.sharding import whole
@@ -62,7 +62,7 @@ def attach(
             "this model already has the plugin attached; call detach() on the first handle before "
             "attaching again"
         )
-    adapter = find_adapter(host)
+    adapter = find_adapter(host, config.frame_side)
     if segmenter is None:
         from sama_plugin.segment.base import build_segmenter
 
@@ -114,7 +114,8 @@ class SamaModel:
         self.modules.to(device)
         segmenter.to(device)
         host.add_module("sama", self.modules)
-        self.taps = Taps(host, adapter, self.modules, ids, self.image_id)
+        scale = _lookup_scale(host, adapter)
+        self.taps = Taps(host, adapter, self.modules, ids, self.image_id, scale)
         self._forward_before = host.__dict__.get("forward")
         host.forward = self._wrap_forward(host.forward)
         host.sama.handle = _Unregistered(self)
@@ -175,12 +176,10 @@ class SamaModel:
         finally:
             self._lock.release()
 
-    def encode_frames(self, pixels: Tensor) -> Tensor:
-        """(N, 3, S, S) to projected visual tokens (N, tokens, C), without gradient, taps inert."""
+    def encode_frames(self, pixels: Tensor) -> VisualRows:
+        """(N, 3, S, S) to projected visual tokens, without gradient, taps inert."""
         with torch.no_grad():
-            output = self.host.get_image_features(pixel_values=pixels.to(self.device))
-        output = getattr(output, "pooler_output", output)
-        return torch.cat(list(output)) if isinstance(output, (list, tuple)) else output
+            return self.adapter.encode_frames(self.host, pixels.to(self.device))
 
     @property
     def device(self) -> torch.device:
@@ -197,7 +196,7 @@ class SamaModel:
         batch = batch.to(self.device)
         self.segmenter.to(self.device)
         with self.call(batch) as call:
-            output = forward(*args, **kwargs)
+            output = forward(*args, **self.adapter.forward_inputs(self.host, kwargs))
             planned = (
                 batch.regions * self.modules.region.slots,
                 self.modules.aggregator.count(batch),
@@ -209,6 +208,9 @@ class SamaModel:
             if getattr(output, "loss", None) is None or self.modules.seg_head is None:
                 return output
             parts = self.modules.mask_losses(self.seg_states(call), batch, self.segmenter)
+            router = self.adapter.router_loss(self.host, call.router, kwargs.get("attention_mask"))
+            if router is not None:
+                parts["router"] = router
         self.last_losses = {
             "text": output.loss.detach(),
             **{name: part.detach() for name, part in parts.items()},
@@ -304,6 +306,21 @@ def attached(model: nn.Module) -> SamaModel:
 def _embedding_scale(host: nn.Module, adapter: HostAdapter) -> float:
     """Standard deviation of the host's input embeddings."""
     return float(adapter.input_embeddings(host).weight.detach().float().std())
+
+
+@torch.no_grad()
+def _lookup_scale(host: nn.Module, adapter: HostAdapter) -> float:
+    """By how much the host's embedding module multiplies what it looks up (gemma: sqrt(C)), found
+    by trying it; the plugin's vectors are kept in the units of the table, so that one checkpoint
+    fits versions of a host that scale here and versions that scale later.
+    """
+    embedding = adapter.input_embeddings(host)
+    if type(embedding) is nn.Embedding:
+        return 1.0
+    weight = embedding.weight[: min(64, embedding.weight.shape[0])].float()
+    found = embedding(torch.arange(weight.shape[0], device=weight.device)).float()
+    scale = float((found * weight).sum() / (weight * weight).sum())
+    return 1.0 if abs(scale - 1) < 1e-3 else scale
 
 
 def _refuse_compiled(*models: nn.Module) -> None:

@@ -86,6 +86,7 @@ class SamaConfig:
     seg: SegConfig = field(default_factory=SegConfig)
     lora: LoraSettings = field(default_factory=LoraSettings)
     frames: FramePolicy = field(default_factory=FramePolicy)
+    frame_side: Optional[int] = None  # pixels, for hosts that read any size (Qwen-VL); None: theirs
     compat: Literal["default", "released"] = "default"
     start_rows: Literal["mean", "kin"] = "kin"  # new tokens' first rows; released models: mean
     seed: int = 0  # initial weights of the plugin's modules

@@ -94,17 +94,13 @@ def generate(
     states: list[Tensor] = []
     stopped = False
     with sama.call(batch.to(sama.device) if batch is not None else None, cache) as call:
-        past = past if past is not None else _new_cache(sama)
+        past = past if past is not None else sama.adapter.new_cache(sama.host)
         consumed = past.get_seq_length()
         while True:
             mask = ids.new_ones(1, consumed + ids.shape[1])
-            output = sama.host(
-                input_ids=ids,
-                attention_mask=mask,
-                past_key_values=past,
-                use_cache=True,
-                logits_to_keep=1,
-            )
+            step = {"input_ids": ids, "attention_mask": mask, "past_key_values": past}
+            step = sama.adapter.forward_inputs(sama.host, step)
+            output = sama.host(**step, use_cache=True, logits_to_keep=1)
             consumed += ids.shape[1]
             if new and new[-1] == sama.ids.seg:
                 states.append(call.hidden[0, -1])
@@ -140,14 +136,9 @@ def teacher_forced_states(
     """
     tokens = torch.as_tensor(ids, dtype=torch.long, device=sama.device)[None]
     with sama.call(batch.to(sama.device) if batch is not None else None, cache) as call:
-        sama.host(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False)
+        inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+        sama.host(**sama.adapter.forward_inputs(sama.host, inputs), use_cache=False)
         return sama.seg_states(call)
-
-
-def _new_cache(sama: SamaModel) -> Any:
-    from transformers import DynamicCache
-
-    return DynamicCache()
 
 
 def _never_generated(sama: SamaModel) -> Tensor:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from sama_plugin.data.batch import SamaBatch
 from sama_plugin.errors import SlotError
+from sama_plugin.hosts.base import VisualRows
 from sama_plugin.model.config import SamaConfig
 from sama_plugin.nn.losses import click_loss, object_score_loss, point_sampled_mask_loss
 from sama_plugin.nn.rows import RowAdapter
@@ -37,6 +38,12 @@ class VisualCache:
 
     features: Tensor  # (NF, N, C)
     spatial: Optional[Tensor] = None  # (NA, Qs, h), rows of `SamaBatch.aggregator_rows`
+    deep: Optional[Tensor] = None  # (NF, D, N, C), see `VisualRows`
+
+    @property
+    def visual(self) -> VisualRows:
+        """Its frames as the host gave them."""
+        return VisualRows(self.features, self.deep)
 
 
 class SamaModules(nn.Module):

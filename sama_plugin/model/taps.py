@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from sama_plugin.data.batch import SamaBatch
 from sama_plugin.dialog.tokens import TokenIds
 from sama_plugin.errors import SlotError
-from sama_plugin.hosts.base import HostAdapter
+from sama_plugin.hosts.base import Head, HostAdapter, VisualRows
 from sama_plugin.model.sama import SamaModules, VisualCache
 
 
@@ -45,12 +45,18 @@ class Call:
     )
     planned: tuple[int, int] = (0, 0)  # (region slots, context slots) this call must fill
     ids: Optional[Tensor] = None  # (B, L) of the forward pass under way
-    features: Optional[Tensor] = None  # (NF, N, C)
+    visual: Optional[VisualRows] = None  # all NF frames, where this call encoded them
     states: list[Tensor] = field(
         default_factory=list
     )  # final hidden states, one tensor a forward pass
     written: tuple[int, int] = (0, 0)
+    router: Optional[tuple[Tensor, ...]] = None  # of a mixture of experts that reports it
     reading_question: bool = False
+
+    @property
+    def features(self) -> Optional[Tensor]:
+        """(NF, N, C) projected visual tokens of this call's frames."""
+        return None if self.visual is None else self.visual.features
 
     @property
     def hidden(self) -> Tensor:
@@ -68,6 +74,7 @@ class Taps:
         modules: SamaModules,
         ids: TokenIds,
         image_id: int,
+        scale: float = 1.0,
     ):
         self.model, self.adapter, self.modules, self.ids, self.image_id = (
             model,
@@ -77,14 +84,17 @@ class Taps:
             image_id,
         )
         self.call: Optional[Call] = None
+        self.scale = scale
+        self.head: Head = adapter.head(model)
         self.table = adapter.output_embeddings(model).weight.shape[0]
         self.input_table = adapter.input_embeddings(model).weight.shape[0]
         embedding, head = adapter.input_embeddings(model), adapter.output_embeddings(model)
         self._handles = [
-            adapter.visual_module(model).register_forward_hook(self._on_visual),
+            adapter.tap_visual(model, self._on_visual),
             embedding.register_forward_pre_hook(self._on_ids),
             embedding.register_forward_hook(self._on_embeddings),
             adapter.decoder(model).register_forward_pre_hook(self._on_decoder, with_kwargs=True),
+            adapter.decoder(model).register_forward_hook(self._on_decoded),
             head.register_forward_pre_hook(self._on_hidden),
             head.register_forward_hook(self._on_logits),
         ]
@@ -100,20 +110,19 @@ class Taps:
         """Columns of the logits during a call."""
         return max(self.table, max(self.ids.in_order()) + 1)
 
-    def _on_visual(self, module: nn.Module, args: tuple, output: Any) -> Any:
+    def _on_visual(self, visual: VisualRows) -> Optional[VisualRows]:
         call = self.call
         if call is None or call.batch is None:
             return None
-        features = self.adapter.visual_features(output)  # (NF, N, C)
-        rows = call.batch.frame_owner.shape[0]
-        if features.shape[0] != rows:
+        rows, found = call.batch.frame_owner.shape[0], visual.features.shape[0]
+        if found != rows:
             raise SlotError(
-                f"the vision tower returned {features.shape[0]} frames where the frame plans of "
+                f"the vision tower returned {found} frames where the frame plans of "
                 f"{_names(call.batch)} hold {rows}; pixel_values and the plugin's batch must come "
                 "from one collator"
             )
-        call.features = features
-        return self.adapter.with_visual_features(output, features[call.batch.keep_rows])
+        call.visual = visual
+        return visual.rows(call.batch.keep_rows)
 
     def _on_ids(self, module: nn.Module, args: tuple) -> Any:
         call = self.call
@@ -126,7 +135,7 @@ class Taps:
         call = self.call
         if call is None or call.reading_question or args[0].dim() != 2:
             return None
-        rows = self.modules.input_rows().to(output.dtype)  # (n, C)
+        rows = self._sized(self.modules.input_rows()).to(output.dtype)  # (n, C)
         ours = torch.tensor(self.ids.in_order(), device=output.device)
         match = call.ids[..., None] == ours  # (B, L, n)
         return torch.where(match.any(-1, keepdim=True), rows[match.long().argmax(-1)], output)
@@ -146,13 +155,31 @@ class Taps:
         question = self._question(call)
         region, context, idle = self.modules.slots(visual, call.batch, question, call.cache)
         if call.features is None and call.cache is not None:
-            kept = call.cache.features[call.batch.keep_rows].flatten(0, 1)
-            embeds = _write(embeds, call.ids == self.image_id, kept, "image", call.batch)
-        embeds = _write(embeds, call.ids == self.ids.region, region, "region", call.batch)
-        embeds = _write(embeds, call.ids == self.ids.context, context, "context", call.batch)
+            embeds, kwargs = self._write_cached(call, embeds, kwargs)
+        regions, contexts = call.ids == self.ids.region, call.ids == self.ids.context
+        embeds = _write(embeds, regions, self._sized(region), "region", call.batch)
+        embeds = _write(embeds, contexts, self._sized(context), "context", call.batch)
         call.written = (region.shape[0], context.shape[0])
         kwargs["inputs_embeds"] = embeds + idle.to(embeds.dtype)
         return args, kwargs
+
+    def _write_cached(self, call: Call, embeds: Tensor, kwargs: dict) -> tuple[Tensor, dict]:
+        """Frames that were encoded before, at the image placeholders of this part of the prompt."""
+        kept = call.cache.visual.rows(call.batch.keep_rows)
+        slots = call.ids == self.image_id
+        rows = self.adapter.language_rows(self.model, kept.features)
+        embeds = _write(embeds, slots, rows, "image", call.batch)
+        return embeds, self.adapter.with_deep(kwargs, slots, kept)
+
+    def _on_decoded(self, module: nn.Module, args: tuple, output: Any) -> None:
+        if self.call is not None:
+            self.call.router = getattr(output, "router_logits", None)
+
+    def _sized(self, vectors: Tensor) -> Tensor:
+        """Vectors in the units of the embedding table as the host's embedding module gives them:
+        some families scale what they look up.
+        """
+        return vectors if self.scale == 1.0 else vectors * self.scale
 
     def _question(self, call: Call) -> Tensor:
         """(P, L, C) the host's own embeddings of the questions; its weights get no gradient from
@@ -161,7 +188,8 @@ class Taps:
         call.reading_question = True
         try:
             with torch.no_grad():
-                return self.adapter.input_embeddings(self.model)(call.batch.question_ids)
+                words = self.adapter.input_embeddings(self.model)(call.batch.question_ids)
+                return words if self.scale == 1.0 else words / self.scale
         finally:
             call.reading_question = False
 
@@ -175,6 +203,7 @@ class Taps:
         columns = nn.functional.linear(args[0], self.modules.output_rows().to(args[0].dtype)).to(
             output.dtype
         )
+        output, columns = self._headed(output), self._headed(columns)
         missing = self.vocabulary - output.shape[-1]
         if missing > 0:
             floor = torch.finfo(output.dtype).min
@@ -183,6 +212,14 @@ class Taps:
             )
         index = torch.tensor(self.ids.in_order(), device=output.device)
         return output.index_copy(-1, index, columns)  # (B, L, V)
+
+    def _headed(self, logits: Tensor) -> Tensor:
+        """Logits as the language model's own head would give them."""
+        if self.head.plain:
+            return logits
+        logits = logits * self.head.scale
+        cap = self.head.softcap
+        return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
 def _write(embeds: Tensor, slots: Tensor, vectors: Tensor, kind: str, batch: SamaBatch) -> Tensor:

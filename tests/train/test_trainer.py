@@ -179,7 +179,7 @@ def test_every_rank_runs_every_module_on_text_alone(watched):
     inputs.pop("sama"), inputs.pop("pixel_values", None)
     ran = set()
     modules = {
-        "vision": sama.adapter.visual_module(sama.host),
+        "vision": sama.host.model.multi_modal_projector,
         **{name: module for name, module in sama.modules.named_children()},
         "mask_decoder": sama.modules.mask_decoder.transformer,
     }

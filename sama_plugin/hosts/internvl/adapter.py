@@ -1,18 +1,22 @@
 """Where native InternVL is held.
 
 `model.model.language_model` is the decoder (without head), `model.lm_head` the head,
-`model.model.multi_modal_projector`
-the last visual module: one output row a frame, after pixel shuffle, so row-major h x w cells.
+`model.model.multi_modal_projector` the last visual module: one output row a frame, after pixel
+shuffle, so row-major h x w cells. Nothing behind it counts rows, so frames are selected there.
 """
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Any, Callable, Optional
 
-from sama_plugin.hosts.internvl import lora, preprocess, prompt
+from torch import Tensor
+
+from sama_plugin.hosts.base import VisualRows
+from sama_plugin.hosts.internvl import preprocess, prompt
+from sama_plugin.hosts.native import NativeHost, pooled, stacked
 
 
-class InternVLAdapter:
+class InternVLAdapter(NativeHost):
     """`HostAdapter` for `InternVLForConditionalGeneration`; stateless."""
 
     name = "internvl"
@@ -22,26 +26,19 @@ class InternVLAdapter:
             getattr(model, "config", None), "model_type", None
         ) == "internvl" and hasattr(getattr(model, "model", None), "multi_modal_projector")
 
-    def decoder(self, model: Any) -> Any:
-        return model.model.language_model
-
-    def input_embeddings(self, model: Any) -> Any:
-        return model.get_input_embeddings()
-
-    def output_embeddings(self, model: Any) -> Any:
-        return model.get_output_embeddings()
-
     def visual_module(self, model: Any) -> Any:
+        """The projector."""
         return model.model.multi_modal_projector
 
-    def visual_features(self, output: Any) -> Any:
-        return output
+    def tap_visual(self, model: Any, seen: Callable[[VisualRows], Optional[VisualRows]]) -> Any:
+        def hook(module: Any, args: tuple, output: Tensor) -> Optional[Tensor]:
+            kept = seen(VisualRows(output))
+            return None if kept is None else kept.features
 
-    def with_visual_features(self, output: Any, features: Any) -> Any:
-        return features
+        return self.visual_module(model).register_forward_hook(hook)
 
-    def width(self, model: Any) -> int:
-        return model.config.text_config.hidden_size
+    def encode_frames(self, model: Any, pixels: Tensor) -> VisualRows:
+        return VisualRows(stacked(pooled(model.get_image_features(pixel_values=pixels))))
 
     def grid(self, model: Any) -> tuple[int, int]:
         height, width = _pair(model.config.vision_config.image_size)
@@ -52,12 +49,6 @@ class InternVLAdapter:
     def image_size(self, model: Any) -> int:
         return _pair(model.config.vision_config.image_size)[0]
 
-    def family(self, model: Any) -> str:
-        return model.config.text_config.model_type
-
-    def vocabulary_fields(self, model: Any) -> Sequence[tuple[Any, str]]:
-        return ((model.config.text_config, "vocab_size"),)
-
     def image_token(self) -> str:
         return prompt.IMAGE_TOKEN
 
@@ -66,12 +57,6 @@ class InternVLAdapter:
 
     def pixels(self, frames: Any, model: Any) -> Any:
         return preprocess.pixels(frames, self.image_size(model))
-
-    def lora_names(self, model: Any) -> dict[str, str]:
-        return lora.layer_names(self.family(model))
-
-    def lora_pattern(self, model: Any, targets: Sequence[str]) -> str:
-        return lora.pattern(self.family(model), targets)
 
 
 def _pair(value: Any) -> tuple[int, int]:
