@@ -55,11 +55,14 @@ class ContextInjection(nn.Module):
 
     def literal(self, features: Tensor, context: Tensor) -> Tensor:
         """The literal form for one sample: (F, N, C) and (P, M, h) to (P, F, C). For comparison."""
+        return self.final(self.injected(features, context).mean(2))
+
+    def injected(self, features: Tensor, context: Tensor) -> Tensor:
+        """C_t of the literal form, every token of every frame: (P, F, N, C)."""
         query = F.linear(features, self.query.weight, self.query.bias)  # (F, N, C)
         keys, values = self.key(context)[:, None], self.value(context)[:, None]  # (P, 1, M, C)
         scores = query @ keys.transpose(-1, -2) / query.shape[-1] ** 0.5  # (P, F, N, M)
-        injected = self.project(scores.softmax(-1) @ values) + features  # (P, F, N, C)
-        return self.final(injected.mean(2))
+        return self.project(scores.softmax(-1) @ values) + features  # (P, F, N, C)
 
 
 class FoldedQuery(nn.Linear):

@@ -1,11 +1,14 @@
 """Behaviour of the released model that ours replaces, kept so that its checkpoints can be rerun.
 
-Used for `compat: released` and by the golden tests. Two things: region masks were filled boxes
-resized by nearest neighbour, and prompts without a region got a stray vector added to all their
-rows (meant to keep parameters in the graph; scaled by 1e-6 in training, unscaled at inference).
+Used for `compat: released` and by the golden tests. Region masks were filled boxes resized by
+nearest neighbour; prompts without a region got a stray vector added to all their rows (meant to
+keep parameters in the graph; scaled by 1e-6 in training, unscaled at inference); a frame's objects
+were cut or repeated to a fixed number before the loss.
 """
 
 from __future__ import annotations
+
+from typing import Sequence
 
 import torch
 from torch import Tensor
@@ -35,6 +38,18 @@ def touched(masks: Tensor, height: int, width: int) -> Tensor:
     return soft[:, 0] > 0
 
 
+def covered_cells(masks: Tensor, grid: int) -> list[Tensor]:
+    """Sa2VA's region prompt: the visual cells a mask covers, row by row; none for a small one.
+
+    Args:
+        masks: (R, H, W) bool.
+
+    Returns:
+        R tensors (n,) long into the grid x grid tokens of the last tile.
+    """
+    return [cells.nonzero()[:, 0] for cells in nearest(masks, grid, grid).flatten(1)]
+
+
 def missing_region_row(encoder: SamaRegionEncoder) -> Tensor:
     """(h,) the stray vector: aggregator rows of a region with zero features and an empty mask."""
     width, side = encoder.visual_rows.in_features, encoder.shape_rows.size
@@ -58,6 +73,29 @@ def inference_scale(prompt_owner: Tensor, region_prompt: Tensor) -> Tensor:
     """(P,) factor of the stray vector at inference: one if the sample has no region, else zero."""
     _, any_region = _bare_prompts(prompt_owner, region_prompt)
     return (~any_region).float()
+
+
+def balanced_objects(predicted: int, wanted: int, size: int, order: Sequence[int]) -> list[int]:
+    """Which objects of a frame Sa2VA supervises: exactly `size` of them, the same for predictions
+    and masks. Ours supervises all of them and needs no such rule.
+
+    Args:
+        predicted, wanted: objects on either side; the surplus is dropped.
+        order: a drawn permutation of the objects, read only when there are more than `size`.
+    """
+    objects = min(predicted, wanted)
+    return list(order)[:size] if objects > size else [slot % objects for slot in range(size)]
+
+
+def masks_by_frame(videos: Sequence[Tensor], frames: Sequence[int]) -> list[Tensor]:
+    """Masks stored object after object, one (objects * frames, h, w) a video, to one (objects, h,
+    w) for each frame of the batch.
+    """
+    return [
+        masks.unflatten(0, (-1, count))[:, frame]
+        for masks, count in zip(videos, frames)
+        for frame in range(count)
+    ]
 
 
 def _bare_prompts(prompt_owner: Tensor, region_prompt: Tensor) -> tuple[Tensor, Tensor]:

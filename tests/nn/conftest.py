@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Mapping
+from typing import Any, Iterator, Mapping
 
 import pytest
 import torch
@@ -18,46 +19,76 @@ from sama_plugin.nn.question import WordpieceQuestion
 from sama_plugin.nn.region import SamaRegionEncoder
 from sama_plugin.nn.spatial import SpatialQFormer
 from sama_plugin.nn.temporal import TemporalQFormer
+from tests.conftest import REPOSITORY
 
 
 @dataclass
 class GoldenCase:
-    """One folder of a golden topic."""
+    """One folder of a golden topic; keeps account of which outputs were compared."""
 
     meta: Mapping[str, Any]
     inputs: Mapping[str, Tensor]
     outputs: Mapping[str, Tensor]
     weights: Mapping[str, Tensor]
+    compared: set[str] = field(default_factory=set)
 
     def close(self, actual: Tensor, name: str) -> None:
         """Compare with an output, within the tolerance recorded with the case."""
         tolerance = self.meta["tolerance"]
+        self.near(actual, name, atol=tolerance["atol"], rtol=tolerance["rtol"])
+
+    def near(self, actual: Tensor, name: str, atol: float, rtol: float = 0.0) -> None:
+        """Compare with an output, within another tolerance."""
         torch.testing.assert_close(
             actual,
-            self.outputs[name].to(actual.dtype),
-            atol=tolerance["atol"],
-            rtol=tolerance["rtol"],
+            self.wanted(name).to(actual.dtype),
+            atol=atol,
+            rtol=rtol,
             msg=lambda text: f"{name}: {text}",
         )
+
+    def same(self, actual: Any, name: str) -> None:
+        """Compare with an output of integers, to the last one."""
+        wanted = self.wanted(name)
+        actual = torch.as_tensor(actual).to(wanted.dtype)
+        assert torch.equal(actual, wanted), f"{name}: {actual} is not {wanted}"
+
+    def wanted(self, name: str) -> Tensor:
+        """An output, which counts as compared from now on."""
+        self.compared.add(name)
+        return self.outputs[name]
 
     def sizes(self, **missing: int) -> dict[str, int]:
         """The recorded sizes, `missing` ones filled in."""
         return {**missing, **self.meta["hyper"]}
 
 
+def golden_cases(topic: str) -> pytest.MarkDecorator:
+    """Parametrises a test with every case folder of a topic, whatever they are called."""
+    root = Path(os.environ.get("SAMA_GOLDEN", REPOSITORY.parent / "shared" / "golden"))
+    names = sorted(file.parent.name for file in (root / topic).glob("*/meta.json"))
+    folders = [(topic, name) for name in names or [""]]
+    return pytest.mark.parametrize(
+        "case", folders, ids=[name for _, name in folders], indirect=True
+    )
+
+
 @pytest.fixture
-def golden(sama_golden: Path) -> Callable[[str, str], GoldenCase]:
-    def read(topic: str, case: str) -> GoldenCase:
-        from safetensors.torch import load_file
+def case(request, sama_golden: Path) -> Iterator[GoldenCase]:
+    """A case of `golden_cases`; a test that leaves one of its outputs uncompared fails."""
+    from safetensors.torch import load_file
 
-        folder = sama_golden / topic / case
-        tensors = [
-            load_file(path) if (path := folder / f"{part}.safetensors").exists() else {}
-            for part in ("inputs", "outputs", "weights")
-        ]
-        return GoldenCase(json.loads((folder / "meta.json").read_text()), *tensors)
-
-    return read
+    topic, name = request.param
+    assert name, f"{sama_golden / topic} holds no case"
+    folder = sama_golden / topic / name
+    tensors = [
+        load_file(path) if (path := folder / f"{part}.safetensors").exists() else {}
+        for part in ("inputs", "outputs", "weights")
+    ]
+    read = GoldenCase(json.loads((folder / "meta.json").read_text()), *tensors)
+    yield read
+    left = set(read.outputs) - read.compared
+    assert not left, f"{topic}/{name}: not compared: {sorted(left)}"
 
 
 def released_spatial(s: Mapping[str, int]) -> SpatialQFormer:

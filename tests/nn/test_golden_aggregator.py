@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -10,15 +9,20 @@ from sama_plugin.nn import released
 from sama_plugin.nn.injection import ContextInjection
 from sama_plugin.nn.layout import lay_out
 from sama_plugin.nn.question import write_region_rows
-from tests.nn.conftest import GoldenCase, load, released_modules, released_spatial
+from tests.nn.conftest import (
+    GoldenCase,
+    golden_cases,
+    load,
+    released_modules,
+    released_spatial,
+)
 
 REGION_ROWS = ("region.visual_rows", "region.shape_rows")
 SCALES = {"train": released.training_scale, "infer": released.inference_scale}
 
 
-@pytest.mark.parametrize("name", ["four_layers_t4", "six_layers_freq2_256tokens"])
-def test_spatial_qformer(golden, name):
-    case = golden("sama_spatial_qformer", name)
+@golden_cases("sama_spatial_qformer")
+def test_spatial_qformer(case):
     spatial = released_spatial(case.sizes()).eval()
     load(nn.ModuleDict({"aggregator": nn.ModuleDict({"spatial": spatial})}), case, "aggregator")
     frames = case.inputs["frame_features"]
@@ -28,22 +32,8 @@ def test_spatial_qformer(golden, name):
         case.close(spatial(frames, torch.zeros(len(frames))), "spatial_tokens")
 
 
-TEMPORAL = [
-    "all_prompts_without_region_train",
-    "full_vocabulary_two_windows_infer",
-    "no_regions_infer_unscaled_dummy",
-    "no_regions_train_scaled_dummy",
-    "one_region_train",
-    "overlapping_windows_train",
-    "several_regions_padding_infer",
-    "several_regions_padding_train",
-    "two_windows_train",
-]
-
-
-@pytest.mark.parametrize("name", TEMPORAL)
-def test_temporal_qformer(golden, name):
-    case = golden("sama_temporal_qformer", name)
+@golden_cases("sama_temporal_qformer")
+def test_temporal_qformer(case):
     sizes = case.sizes(E=8, sp_layers=1, sp_freq=1)
     modules = released_modules(sizes, text_layers=sizes["tp_layers"])
     load(modules, case, "aggregator.temporal", "aggregator.question", *REGION_ROWS)
@@ -68,7 +58,7 @@ def test_temporal_qformer(golden, name):
         scale = SCALES[flags["path"]](prompt_owner, region_prompt)
         bias = scale[:, None] * released.missing_region_row(modules["region"])
         if "dummy_visual_row" in case.outputs:
-            added = case.outputs["dummy_visual_row"] + case.outputs["dummy_shape_row"]  # (1, h)
+            added = case.wanted("dummy_visual_row") + case.wanted("dummy_shape_row")  # (1, h)
             torch.testing.assert_close(bias, added.expand_as(bias), rtol=1e-4, atol=0)
         else:
             assert bias.eq(0).all()
@@ -85,54 +75,53 @@ def test_temporal_qformer(golden, name):
         context = aggregator.temporal(rows, mask.bool(), vectors, layout, bias)  # (A, Q, h)
     real = torch.cat([torch.ones(queries.shape[:2], dtype=torch.bool), mask.bool()], 1)
     for window in range(len(lengths)):
-        wanted = case.outputs[f"window{window}.last_hidden"]
-        case.outputs[f"window{window}.real"] = wanted[real]
-        case.close(hidden[layout.reading_window == window][real], f"window{window}.real")
+        wanted = case.wanted(f"window{window}.last_hidden")
+        found = hidden[layout.reading_window == window].where(real[..., None], wanted)
+        case.close(found, f"window{window}.last_hidden")
     case.close(context.unflatten(0, (len(ids), -1)).flatten(1, 2), "context")
 
 
-@pytest.mark.parametrize(
-    "name", ["eighteen_prompts_chunked", "one_prompt_256tokens", "three_prompts"]
-)
-@pytest.mark.parametrize("form", ["folded", "literal"])
-def test_context_injection(golden, name, form):
-    case = golden("sama_context_injection", name)
+@golden_cases("sama_context_injection")
+def test_context_injection(case):
     inject = ContextInjection(case.sizes()["D"], case.sizes()["h"])
     load(nn.ModuleDict({"aggregator": nn.ModuleDict({"inject": inject})}), case, "aggregator")
-    features, context = (
-        case.inputs["frame_features"],
-        case.inputs["context"],
-    )  # (F, N, C), (P, M, h)
+    features = case.inputs["frame_features"]  # (F, N, C)
+    context = case.inputs["context"]  # (P, M, h)
     zeros = torch.zeros(len(features), dtype=torch.long)
     layout = lay_out(zeros, torch.zeros(len(context), dtype=torch.long), 1, 10**6, 10**6)
+    shape = (len(context), len(features), -1)
+    means = outputs_of(inject.final, into=lambda args, out: args[0])
     with torch.no_grad():
-        if form == "literal":
-            tokens = inject.literal(features, context)
-        else:
-            tokens = inject(features, context, layout).view(len(context), len(features), -1)
-    case.close(tokens, "train_tokens")
-    case.close(tokens, "infer_tokens")
+        literal = inject.literal(features, context)
+        case.close(inject.injected(features, context)[0, 0], "infer_injected_frame0_prompt0")
+        folded = inject(features, context, layout).view(shape)
+    for tokens, mean in zip((literal, folded), means):
+        case.close(tokens, "train_tokens")
+        case.close(tokens, "infer_tokens")
+        case.close(mean.view(shape), "infer_injected_mean")
 
 
-@pytest.mark.parametrize("name", ["batch2_grid16", "batch2_mixed_regions"])
-@pytest.mark.parametrize("path", ["train", "infer"])
-def test_whole_aggregator_on_two_samples_at_once(golden, name, path):
-    case = golden("sama_aggregator_e2e", name)
-    sizes = case.sizes()
-    modules = released_modules(sizes)
+@golden_cases("sama_aggregator_e2e")
+def test_whole_aggregator_on_all_samples_at_once(case):
+    modules = released_modules(case.sizes())
     load(modules, case, "aggregator", *REGION_ROWS)
-    samples = [Sample(case, modules, number, path) for number in (0, 1)]
+    for path in SCALES:
+        whole_aggregator(case, modules, path)
+
+
+def whole_aggregator(case: GoldenCase, modules: nn.ModuleDict, path: str) -> None:
+    sizes = case.sizes()
+    samples = [Sample(case, modules, n, path) for n in range(len(case.meta["samples"]))]
     length = max(s.ids.shape[1] for s in samples)
     ids = torch.cat([pad(s.ids, length) for s in samples])
     frame_owner = torch.cat([torch.full((len(s.features),), i) for i, s in enumerate(samples)])
     prompt_owner = torch.cat([torch.full((len(s.ids),), i) for i, s in enumerate(samples)])
-    region_prompt = torch.cat(
-        [samples[0].region_prompt, samples[1].region_prompt + len(samples[0].ids)]
-    )
+    first = [sum(len(s.ids) for s in samples[:i]) for i in range(len(samples))]
+    region_prompt = torch.cat([s.region_prompt + start for s, start in zip(samples, first)])
+    scale = SCALES[path](prompt_owner, region_prompt)
+    vectors = outputs_of(modules["aggregator"].spatial)
+    context = outputs_of(modules["aggregator"].temporal)
     with torch.no_grad():
-        bias = SCALES[path](prompt_owner, region_prompt)[:, None] * released.missing_region_row(
-            modules["region"]
-        )
         tokens = modules["aggregator"](
             torch.cat([s.features for s in samples]),
             frame_owner,
@@ -142,11 +131,22 @@ def test_whole_aggregator_on_two_samples_at_once(golden, name, path):
             torch.cat([pad(s.mask, length) for s in samples]).bool(),
             (ids == sizes["mask_row_id"]) + 2 * (ids == sizes["shape_row_id"]),
             torch.cat([s.region_rows for s in samples]),
-            row_bias=bias,
+            row_bias=scale[:, None] * released.missing_region_row(modules["region"]),
         )
-    shapes = [(len(s.ids), len(s.features), sizes["D"]) for s in samples]
-    parts = tokens.split([prompts * frames for prompts, frames, _ in shapes])
-    for number, (part, shape) in enumerate(zip(parts, shapes)):
+    windows = [-(-len(s.features) * sizes["sp_q"] // sizes["stride"]) for s in samples]
+    for number, (sample, part, spatial, read) in enumerate(
+        zip(
+            samples,
+            tokens.split([len(s.ids) * len(s.features) for s in samples]),
+            vectors[0].split([len(s.features) for s in samples]),
+            context[0].split([len(s.ids) * count for s, count in zip(samples, windows)]),
+        )
+    ):
+        prompts = len(sample.ids)
+        shape = (prompts, len(sample.features), sizes["D"])
+        case.close(spatial, f"sample{number}.spatial_tokens")
+        read = read.unflatten(0, (prompts, -1)).flatten(1, 2)
+        case.close(read, f"sample{number}.{path}.context")
         case.close(part.view(shape), f"sample{number}.{path}.aggregator_tokens")
 
 
@@ -195,11 +195,16 @@ def regions_of(counts) -> Tensor:
 
 def all_rows(temporal, rows, mask, vectors, layout, bias) -> Tensor:
     """Text rows too, which the module itself cuts off."""
-    kept = []
-    handle = temporal.qformer.register_forward_hook(lambda module, args, out: kept.append(out))
+    kept = outputs_of(temporal.qformer)
     temporal(rows, mask, vectors, layout, bias)
-    handle.remove()
     return kept[0]
+
+
+def outputs_of(module: nn.Module, into=lambda args, out: out) -> list[Tensor]:
+    """A list that grows by what the module gives (or by `into` of its arguments and that)."""
+    kept: list[Tensor] = []
+    module.register_forward_hook(lambda _, args, out: kept.append(into(args, out)))
+    return kept
 
 
 def pad(rows: Tensor, length: int) -> Tensor:

@@ -1,74 +1,111 @@
-"""Region masks and region vectors against numbers of the released model."""
+"""Region masks and region vectors against numbers of the released models."""
 
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import nn
 
 from sama_plugin.nn import released
 from sama_plugin.nn.pooling import mask_pool
 from sama_plugin.nn.region import SamaRegionEncoder
-from tests.nn.conftest import load
-
-CASES = ["infer_three_regions", "train_four_turns_landscape", "train_one_turn_small_portrait"]
+from tests.nn.conftest import GoldenCase, golden_cases, load
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_masks_are_boxed_and_resized(golden, name):
-    case = golden("sama_region_tokens", name)
-    masks = case.inputs["masks_full_resolution"].bool()
-    for size, key in ((16, "grid"), (112, "112")):
-        boxed = released.nearest(released.box_filled(masks), size, size)
-        assert torch.equal(boxed, case.outputs[f"masks_{key}_box"].bool())
-        if f"masks_{key}_unboxed" in case.outputs:
-            plain = released.nearest(masks, size, size)
-            assert torch.equal(plain, case.outputs[f"masks_{key}_unboxed"].bool())
+@golden_cases("sama_region_tokens")
+def test_sama_region_tokens(case):
+    if "masks" in case.inputs:
+        pooling_resizes_masks_to_the_grid(case)
+    else:
+        masks_are_boxed_and_resized(case)
+        region_vectors(case)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_region_vectors(golden, name):
-    case = golden("sama_region_tokens", name)
-    sizes, flags = case.sizes(), case.meta["flags"]
-    encoder = SamaRegionEncoder(sizes["D"], sizes["h"], sizes["shape_grid"], sizes["mlp_hid"])
-    load(nn.ModuleDict({"region": encoder}), case, "region")
-    dense = flags["dense_indices"]
-    # At inference masks cover all video frames; in training only the dense ones.
-    columns = (
-        [flags["sparse_indices"][row] for row in dense] if flags["path"] == "infer" else range(5)
-    )
-
-    def encoded(chosen):
-        regions = torch.arange(len(chosen))
-        column = torch.tensor([columns[j] for j in chosen])
-        weights = case.outputs["masks_grid_box"][regions, column].flatten(1).float()
-        shapes = case.outputs["masks_112_box"][regions, column].float()
-        rows = torch.tensor([dense[j] for j in chosen])
-        features = case.inputs["frame_features"]
-        pooled, _ = mask_pool(features[rows], weights)
-        with torch.no_grad():
-            return pooled, encoder(features, rows, weights, shapes, regions, len(chosen))
-
-    shared = flags.get("region_frame_per_region")
-    pooled, host_side = encoded(shared or flags["llm_region_frame_per_region"])
-    case.close(pooled, "pooled_features" if shared else "pooled_features_llm")
-    case.close(host_side.tokens[:, 0], "llm_visual_tokens")
-    case.close(host_side.tokens[:, 1], "llm_shape_tokens")
-    pooled, aggregator_side = encoded(shared or flags["aggregator_region_frame_per_region"])
-    case.close(pooled, "pooled_features" if shared else "pooled_features_aggregator")
-    case.close(aggregator_side.aggregator_rows[:, 0], "aggregator_visual_rows")
-    case.close(aggregator_side.aggregator_rows[:, 1], "aggregator_shape_rows")
-
-
-def test_pooling_resizes_masks_to_the_grid(golden):
-    case = golden("sama_region_tokens", "mask_pooling_with_resize")
+def pooling_resizes_masks_to_the_grid(case: GoldenCase) -> None:
     features, masks = case.inputs["features"], case.inputs["masks"]  # (B, C, h, w), (B, Q, H, W)
     batch, queries = masks.shape[:2]
     cells = released.touched(masks.flatten(0, 1).bool(), *features.shape[2:]).flatten(1)  # (BQ, N)
     tokens = features.flatten(2).transpose(1, 2).repeat_interleave(queries, 0)  # (BQ, N, C)
     pooled, area = mask_pool(tokens, cells.float())
     case.close(pooled.unflatten(0, (batch, queries)), "pooled")
-    assert (
-        area.view(batch, queries)[:, -1].eq(0).all()
-        and pooled.view(batch, queries, -1)[:, -1].eq(0).all()
+    assert pooled[area == 0].eq(0).all()
+
+
+def masks_are_boxed_and_resized(case: GoldenCase) -> None:
+    masks, sizes = case.inputs["masks_full_resolution"].bool(), case.sizes()
+    boxed = released.box_filled(masks)
+    for size, key in ((sizes["grid"], "grid"), (sizes["shape_grid"], "112")):
+        case.same(released.nearest(boxed, size, size), f"masks_{key}_box")
+        if f"masks_{key}_unboxed" in case.outputs:
+            case.same(released.nearest(masks, size, size), f"masks_{key}_unboxed")
+
+
+def region_vectors(case: GoldenCase) -> None:
+    """Pooled features and both vectors of both sides, each on the frame that was drawn for it."""
+    sizes, flags = case.sizes(), case.meta["flags"]
+    encoder = SamaRegionEncoder(sizes["D"], sizes["h"], sizes["shape_grid"], sizes["mlp_hid"])
+    load(nn.ModuleDict({"region": encoder}), case, "region")
+    features, dense = case.inputs["frame_features"], flags["dense_indices"]
+    # At inference masks cover all video frames; in training only the dense ones.
+    columns = range(len(dense))
+    if flags["path"] == "infer":
+        columns = [flags["sparse_indices"][row] for row in dense]
+
+    def entries(chosen):
+        regions = torch.arange(len(chosen))
+        column = torch.tensor([columns[j] for j in chosen])
+        weights = case.outputs["masks_grid_box"][regions, column].flatten(1).float()
+        shapes = case.outputs["masks_112_box"][regions, column].float()
+        return torch.tensor([dense[j] for j in chosen]), weights, shapes, regions, len(chosen)
+
+    def sides(chosen, ending):
+        rows, weights, *_ = entries(chosen)
+        case.close(mask_pool(features[rows], weights)[0], f"pooled_features{ending}")
+        if f"pooled_features{ending}_bf16" in case.outputs:
+            rough, _ = mask_pool(features[rows].bfloat16(), weights)
+            atol = case.meta["tolerance_bf16_pooling"]["atol"]
+            case.near(rough.float(), f"pooled_features{ending}_bf16", atol)
+        with torch.no_grad():
+            return encoder(features, *entries(chosen))
+
+    shared = flags.get("region_frame_per_region")
+    host = sides(shared or flags["llm_region_frame_per_region"], "" if shared else "_llm").tokens
+    case.close(host[:, 0], "llm_visual_tokens")
+    case.close(host[:, 1], "llm_shape_tokens")
+    chosen = shared or flags["aggregator_region_frame_per_region"]
+    rows = sides(chosen, "" if shared else "_aggregator").aggregator_rows
+    case.close(rows[:, 0], "aggregator_visual_rows")
+    case.close(rows[:, 1], "aggregator_shape_rows")
+    order_of_vectors(case, features[dense], host)
+
+
+def order_of_vectors(case: GoldenCase, frames: torch.Tensor, host: torch.Tensor) -> None:
+    """Dense frames, then turn by turn: context (weights not in the case), regions."""
+    turns = case.meta["flags"].get("region_counts_per_turn", [len(host)])
+    written = case.wanted("spliced_context_embeddings")
+    context = written.new_full((case.sizes()["frames"], written.shape[1]), float("nan"))
+    parts = [frames.flatten(0, 1)]
+    for regions in host.split(turns):
+        parts += [context, regions.flatten(0, 1)]
+    found = torch.cat(parts)
+    assert found.shape == written.shape
+    found = found.where(found.isfinite(), written)
+    case.close(found, "spliced_context_embeddings")
+
+
+@golden_cases("sa2va_region_vp")
+def test_sa2va_region_prompts(case):
+    tiles, masks = case.inputs["tile_features"], case.inputs["masks_full_resolution"].bool()
+    grid = case.sizes()["grid"]
+    case.same(released.nearest(masks, grid, grid), "masks_grid")
+    cells = released.covered_cells(masks, grid)
+    assert [len(one) for one in cells] == case.meta["cells_per_region"]
+    for number, one in enumerate(cells):
+        if len(one):
+            case.same(one, f"region{number}.selected_indices")
+    case.same(tiles[-1, torch.cat(cells)], "region_embeddings")
+    case.same(torch.arange(len(tiles)) == len(tiles) - 1, "overall_tile_flags")
+    regions = "".join(
+        f", region{number}<vp>{{{len(one)}}}</vp>" if len(one) else f", region{number}<vp></vp>"
+        for number, one in enumerate(cells, start=1)
     )
+    assert f"in the picture: {regions[2:]}.\n" in case.meta["full_prompt"]

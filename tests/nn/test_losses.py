@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from sama_plugin.nn import released
 from sama_plugin.nn.losses import (
     dice_loss,
     mask_loss_at,
@@ -14,34 +15,58 @@ from sama_plugin.nn.losses import (
     point_sampled_mask_loss,
     uncertain_points,
 )
-
-BCE_WEIGHT, DICE_WEIGHT = 2.0, 0.5
-GOLDEN = ["six_masks_200_points", "two_masks_12544_points", "with_empty_gt"]
+from tests.nn.conftest import golden_cases
 
 
-@pytest.mark.parametrize("name", GOLDEN)
-def test_golden_values_and_gradients(golden, name):
-    case = golden("sa2va_losses", name)
-    logits = case.inputs["pred_masks"].clone().requires_grad_()
+@golden_cases("sa2va_losses")
+def test_golden(case):
+    if "point_coords" in case.inputs:
+        losses_on_points_and_on_all_pixels(case)
+    else:
+        objects_are_balanced(case)
+
+
+def losses_on_points_and_on_all_pixels(case):
     full = case.inputs["gt_masks_full"].float()
-    targets = F.interpolate(full[:, None], logits.shape[1:], mode="nearest")[:, 0]
-    assert torch.equal(targets.byte(), case.outputs["gt_resized"])
+    size = case.inputs["pred_masks"].shape[1:]
+    targets = F.interpolate(full[:, None], size, mode="nearest")[:, 0]
+    case.same(targets, "gt_resized")
     where = case.inputs["point_coords"]
-    case.close(point_sample(logits.detach(), where), "sampled_pred")
+    case.close(point_sample(case.inputs["pred_masks"], where), "sampled_pred")
     case.close(point_sample(targets, where), "sampled_target")
-    bce, dice = mask_loss_at(logits, targets, where)
-    case.close(BCE_WEIGHT * bce.detach(), "loss_mask_points")
-    case.close(DICE_WEIGHT * dice.detach(), "loss_dice_points")
-    (BCE_WEIGHT * bce + DICE_WEIGHT * dice).backward()
-    case.close(logits.grad, "grad_pred_points")
+    hyper = case.sizes()
+    weights = hyper["loss_mask_weight"], hyper["loss_dice_weight"]
+
+    logits = case.inputs["pred_masks"].clone().requires_grad_()
+    bce, dice = (w * loss for w, loss in zip(weights, mask_loss_at(logits, targets, where)))
+    case.close(bce.detach(), "loss_mask_points")
+    case.close(dice.detach(), "loss_dice_points")
+    case.close(torch.autograd.grad(bce + dice, logits)[0], "grad_pred_points")
+
+    flat = logits.flatten(1), targets.flatten(1)
+    bce = weights[0] * F.binary_cross_entropy_with_logits(*flat)
+    dice = weights[1] * dice_loss(*flat).mean()
+    case.close(bce.detach(), "loss_mask_full")
+    case.close(dice.detach(), "loss_dice_full")
+    case.close(torch.autograd.grad(bce + dice, logits)[0], "grad_pred_full")
 
 
-@pytest.mark.parametrize("name", GOLDEN)
-def test_golden_dice_on_all_pixels(golden, name):
-    case = golden("sa2va_losses", name)
-    targets = case.outputs["gt_resized"].float()
-    dice = dice_loss(case.inputs["pred_masks"].flatten(1), targets.flatten(1)).mean()
-    case.close(DICE_WEIGHT * dice, "loss_dice_full")
+def objects_are_balanced(case):
+    hyper = case.sizes()
+    for number, (predicted, wanted) in enumerate(hyper["groups_pred_gt"]):
+        names = [f"frame{number}.{side}_index" for side in ("pred", "gt")]
+        drawn = case.wanted(names[0]).tolist()  # the permutation is recorded by its result
+        size = hyper["objects_per_frame"]
+        kept = released.balanced_objects(predicted, wanted, size, drawn)
+        for name in names:
+            case.same(kept, name)
+        assert len(set(kept)) == min(predicted, wanted, size)
+    frames, objects = hyper["video_gt_frames_per_sample"], hyper["video_gt_objects"]
+    masks = case.inputs["video_gt_input"]
+    videos = [masks[: count * length] for count, length in zip(objects, frames)]
+    found = released.masks_by_frame(videos, frames)
+    for number, one in enumerate(found):
+        case.same(one, f"video_gt.frame{number}")
 
 
 @pytest.mark.parametrize("masks", [0, 1, 3, 7])
