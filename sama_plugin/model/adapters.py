@@ -10,7 +10,7 @@ vision layers too, is an error.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Mapping, Optional
 
 from torch import nn
 
@@ -39,9 +39,14 @@ def matched_layers(sama: SamaModel, settings: LoraSettings) -> list[str]:
     return names
 
 
-def add_lora(sama: SamaModel, settings: LoraSettings) -> Any:
+def add_lora(
+    sama: SamaModel, settings: LoraSettings, ranks: Optional[Mapping[str, int]] = None
+) -> Any:
     """Wrap the host by PEFT and switch the plugin's gradients on; returns the PeftModel (the host
     itself if r is 0).
+
+    Args:
+        ranks: layers with another rank than `settings.r`, by name; alpha grows with the rank.
     """
     if settings.r == 0:
         sama.host.requires_grad_(False)
@@ -50,11 +55,18 @@ def add_lora(sama: SamaModel, settings: LoraSettings) -> Any:
     from peft import LoraConfig, get_peft_model
 
     matched_layers(sama, settings)
+    patterns = {
+        re.escape(name[name.index("layers.") :]): rank for name, rank in (ranks or {}).items()
+    }
     config = LoraConfig(
         r=settings.r,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules=sama.adapter.lora_pattern(sama.host, settings.targets),
+        rank_pattern=patterns,
+        alpha_pattern={
+            layer: settings.alpha * rank / settings.r for layer, rank in patterns.items()
+        },
         bias="none",
         task_type=None,
     )

@@ -15,7 +15,6 @@ all.
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Mapping, Optional, Union
 
@@ -26,8 +25,9 @@ from sama_plugin import __version__
 from sama_plugin.atomic import atomic_dir
 from sama_plugin.dialog.tokens import NEW_TOKENS
 from sama_plugin.errors import CheckpointError
-from sama_plugin.model.adapters import add_lora, lora_layers, matched_layers
+from sama_plugin.model.adapters import add_lora, lora_layers
 from sama_plugin.model.config import SamaConfig
+from sama_plugin.model.lora_split import fill, join, split
 from sama_plugin.settings import from_dict, to_dict
 
 if TYPE_CHECKING:
@@ -113,10 +113,10 @@ def load_adapter(sama: SamaModel, folder: Union[str, Path]) -> Any:
     lora = _load(folder / "lora.safetensors") if described["lora"] else {}
     model = sama.host
     if lora:
-        _check_shapes(_lora_shapes(sama), lora, folder / "lora.safetensors")
+        joined = join(sama, lora, folder / "lora.safetensors")
         if not lora_layers(sama.host):
-            model = add_lora(sama, sama.config.lora)
-        _copy_lora(sama, lora)
+            model = add_lora(sama, sama.config.lora, _other_ranks(sama, joined))
+        fill(sama, joined, folder / "lora.safetensors")
     sama.modules.load_state_dict(modules)
     return model
 
@@ -138,18 +138,25 @@ def _module_tensors(sama: SamaModel, state: Optional[Mapping[str, Tensor]]) -> d
 
 
 def _lora_tensors(sama: SamaModel, state: Optional[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    canonical = {layer: short for short, layer in sama.adapter.lora_names(sama.host).items()}
-    found = {}
-    for name, pair in lora_layers(sama.host).items():
-        number, layer = re.search(r"layers\.(\d+)\.(.+)$", name).groups()
-        for letter, weight in zip("AB", pair):
-            if state is not None:
-                suffix = f"{name}.lora_{letter}.default.weight"
-                weight = next((value for key, value in state.items() if key.endswith(suffix)), None)
-                if weight is None:
-                    raise CheckpointError(f"the gathered state lacks LoRA tensor {suffix}")
-            found[f"layers.{number}.{canonical[layer]}.{letter}"] = weight
-    return found
+    layers = lora_layers(sama.host)
+    if state is not None:
+        layers = {
+            name: tuple(_gathered(state, f"{name}.lora_{letter}.default.weight") for letter in "AB")
+            for name in layers
+        }
+    return split(sama, layers)
+
+
+def _gathered(state: Mapping[str, Tensor], suffix: str) -> Tensor:
+    weight = next((value for key, value in state.items() if key.endswith(suffix)), None)
+    if weight is None:
+        raise CheckpointError(f"the gathered state lacks LoRA tensor {suffix}")
+    return weight
+
+
+def _other_ranks(sama: SamaModel, joined: Mapping[str, Any]) -> dict[str, int]:
+    ranks = {name: down.shape[0] for name, (down, _) in joined.items()}
+    return {name: rank for name, rank in ranks.items() if rank != sama.config.lora.r}
 
 
 def _stored(tensors: Mapping[str, Tensor], dtype: Optional[torch.dtype]) -> dict[str, Tensor]:
@@ -171,6 +178,7 @@ def _describe(sama: SamaModel, lora: bool) -> dict[str, Any]:
         "width": sama.adapter.width(sama.host),
         "tokens": list(NEW_TOKENS),
         "frame_wording": sama.adapter.visual_prefix(1, 0, True),
+        "inject_scale": sama.taps.scale,
         "seg_convention": SEG_CONVENTION,
         "segmenter": sama.segmenter.id,
         "segmenter_fingerprint": sama.segmenter.fingerprint,
@@ -237,38 +245,6 @@ def _check_shapes(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], fold
             f"{'; '.join(wrong[:4])}{' ...' if len(wrong) > 4 else ''}. "
             "Attach with the settings of the checkpoint (read_config)"
         )
-
-
-def _lora_shapes(sama: SamaModel) -> dict[str, Tensor]:
-    """Tensors without storage, shaped like the LoRA weights that are there or would be added."""
-    settings, layers = sama.config.lora, lora_layers(sama.host)
-    if layers:
-        return {key: weight.detach().to("meta") for key, weight in _by_name(sama, layers).items()}
-    shapes = {}
-    for name in matched_layers(sama, settings):
-        layer = sama.host.get_submodule(name)
-        shapes[name] = (
-            torch.empty(settings.r, layer.in_features, device="meta"),
-            torch.empty(layer.out_features, settings.r, device="meta"),
-        )
-    return _by_name(sama, shapes)
-
-
-def _by_name(sama: SamaModel, layers: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
-    """(A, B) pairs by layer name to one entry a weight under its canonical name."""
-    canonical = {layer: short for short, layer in sama.adapter.lora_names(sama.host).items()}
-    found = {}
-    for name, pair in layers.items():
-        number, layer = re.search(r"layers\.(\d+)\.(.+)$", name).groups()
-        for letter, weight in zip("AB", pair):
-            found[f"layers.{number}.{canonical[layer]}.{letter}"] = weight
-    return found
-
-
-@torch.no_grad()
-def _copy_lora(sama: SamaModel, lora: Mapping[str, Tensor]) -> None:
-    for key, weight in _by_name(sama, lora_layers(sama.host)).items():
-        weight.copy_(lora[key])
 
 
 def _card(sama: SamaModel, notes: str) -> str:
