@@ -18,7 +18,14 @@ COUNTS = st.integers(0, 40)
 
 @pytest.fixture(scope="module")
 def golden(sama_golden):
-    return json.loads((sama_golden / "sama_frames" / "lengths" / "expected.json").read_text())
+    """The recorded frames of all cases of the topic."""
+    found = {"default": [], "other_settings": []}
+    files = sorted((sama_golden / "sama_frames").glob("*/expected.json"))
+    for file in files:
+        for kind, cases in json.loads(file.read_text()).items():
+            found[kind] += cases
+    assert all(found.values()), f"{len(files)} files of recorded frames hold too little"
+    return found
 
 
 def test_released_plans(golden):

@@ -12,16 +12,20 @@ from hypothesis.extra import numpy as hnp
 
 from sama_plugin.errors import DataError
 from sama_plugin.media.polygons import from_polygons, to_polygons
-from sama_plugin.media.rle import decode
+from sama_plugin.media.rle import area, decode
 
 
 def test_golden(sama_golden):
     expected = json.loads((sama_golden / "rle" / "expected.json").read_text())
     for case in expected["polygons"]:
-        assert from_polygons(case["polygons"], *case["size"])["counts"] == case["union"]["counts"]
+        union = from_polygons(case["polygons"], *case["size"])
+        assert union["counts"] == case["union"]["counts"] and area(union) == case["union"]["area"]
+        rings = [decode(from_polygons([ring], *case["size"])) for ring in case["polygons"]]
+        assert np.sum(rings, axis=0).max() == case["max_of_summed_rings"]
         for ring, one in zip(case["polygons"], case["per_ring"]):
             pairs = np.reshape(ring, (-1, 2))
-            assert from_polygons([pairs], *case["size"])["counts"] == one["counts"]
+            alone = from_polygons([pairs], *case["size"])
+            assert alone["counts"] == one["counts"] and area(alone) == one["area"]
 
 
 @settings(max_examples=60, deadline=None)

@@ -41,8 +41,17 @@ def test_golden_runs_of_length_zero(golden):
         assert codec.decode(case).astype(int).tolist() == case["mask_rows"]
 
 
-def test_golden_union_and_intersection(golden):
+def test_golden_union_intersection_and_overlap(golden):
     expected, masks = golden
+    names = expected["pairwise"]["names"]
+    packed = [codec.encode(masks[name]) for name in names]
+    for row, first in enumerate(packed):
+        for column, second in enumerate(packed):
+            shared = codec.area(codec.intersect([first, second]))
+            either = codec.area(codec.merge([first, second]))
+            for key, area in (("iou", either), ("iou_second_is_crowd", codec.area(first))):
+                wanted = expected["pairwise"][key][row][column]
+                assert area == 0 or shared / area == pytest.approx(wanted, abs=1e-12)
     for case in expected["pairwise"]["merge"]:
         pair = [codec.encode(masks[case[name]]) for name in "ab"]
         assert codec.merge(pair)["counts"] == case["union"]

@@ -5,7 +5,7 @@ weights.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,29 @@ class Case:
     inputs: dict
     outputs: dict
     weights: dict
+    compared: set = field(default_factory=set)
+
+    def close(self, found: torch.Tensor, name: str, atol: str = "atol") -> None:
+        """Compare one visit or all of an output, within a recorded tolerance."""
+        self.near(found, self.outputs[name], name, atol)
+
+    def near(self, found, wanted, name: str, atol: str = "atol") -> None:
+        """Compare with a part of an output, which counts as compared from now on."""
+        self.compared.add(name)
+        tolerance = self.meta["tolerance"]
+        torch.testing.assert_close(
+            found.to(wanted.dtype),
+            wanted,
+            atol=tolerance[atol],
+            rtol=tolerance["rtol"],
+            msg=lambda text: f"{self.name}: {name}: {text}",
+        )
+
+    def finish(self, *left_to_another_test: str) -> None:
+        """Every output was compared, but for names with one of these endings."""
+        left = {n for n in self.outputs if not n.endswith(left_to_another_test or "\n")}
+        left -= self.compared
+        assert not left, f"{self.name}: not compared: {sorted(left)}"
 
 
 def cases(golden: Path, topic: str) -> list[Case]:
