@@ -6,7 +6,9 @@ sama eval mini --adapter out/demo
 sama eval sama-bench-g --data sama_bench.json --model OpenGVLab/InternVL3-8B-hf --adapter out/8b
 sama eval videorefer-bench-q --data Q.json --mode multi --out out/q    # resumes what was begun
 sama eval videorefer-bench-d --data D.json --judge http://host:8000/v1 --judge-model NAME
+sama eval mini-sama-bench-g --json   # the same benchmark on the mini world: nothing to download
 sama eval compare out/q out/q_other  # paired bootstrap of two runs
+torchrun --nproc-per-node 8 -m sama_plugin eval ...   # videos are shared, results are one
 """
 
 from __future__ import annotations
@@ -23,8 +25,21 @@ from sama_plugin.registry import Registry, nearest
 BENCHMARKS = Registry("benchmarks", {"mini": "sama_plugin.miniworld.evaluate:evaluate"})
 """Name to a function (model, adapter, clips, workers=, per_task=, progress=) -> report."""
 
+TWINS = Registry(
+    "twins",
+    {
+        "mini-sama-bench-g": "sama_plugin.miniworld.benchmarks:SAMA_BENCH_G",
+        "mini-sama-bench-c": "sama_plugin.miniworld.benchmarks:SAMA_BENCH_C",
+        "mini-videorefer-bench-d": "sama_plugin.miniworld.benchmarks:VIDEOREFER_BENCH_D",
+        "mini-videorefer-bench-q": "sama_plugin.miniworld.benchmarks:VIDEOREFER_BENCH_Q",
+        "mini-rvos": "sama_plugin.miniworld.benchmarks:RVOS",
+    },
+)
+"""Name to a `Twin`: a benchmark with a data file, on files that are made on the spot."""
+
 COMPARE = "compare"
 QUICK_CLIPS, FULL_CLIPS = 45, 500
+TWIN_CLIPS = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, help="mini: also write the report to this file; else: result folder"
     )
     mini = parser.add_argument_group("mini")
-    mini.add_argument("--clips", type=int, help=f"held-out clips (default {QUICK_CLIPS})")
+    mini.add_argument(
+        "--clips", type=int, help=f"held-out clips (default {QUICK_CLIPS}, mini-*: {TWIN_CLIPS})"
+    )
     mini.add_argument(
         "--full", action="store_true", help=f"{FULL_CLIPS} clips: n >= 2,000 for each number"
     )
@@ -54,11 +71,13 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"{args.runs[0]} belongs to no flag; only `sama eval compare` takes runs")
     from sama_plugin.eval.benchmarks import SUITES
 
-    if args.benchmark in SUITES.names():
-        from sama_plugin.cli.eval_suite import run_suite
+    if args.benchmark in (*SUITES.names(), *TWINS.names()):
+        from sama_plugin.cli.eval_suite import run_suite, run_twin
 
-        return run_suite(args)
-    known = sorted({*BENCHMARKS.names(), *SUITES.names(), COMPARE})
+        if args.benchmark in SUITES.names():
+            return run_suite(args)
+        return run_twin(args, TWINS.get(args.benchmark), args.clips or TWIN_CLIPS)
+    known = sorted({*BENCHMARKS.names(), *SUITES.names(), *TWINS.names(), COMPARE})
     if args.benchmark not in BENCHMARKS.names():
         raise ConfigError(
             f"unknown benchmark {args.benchmark!r}{nearest(args.benchmark, known)}; "
@@ -103,6 +122,7 @@ def _add_suite_arguments(parser: argparse.ArgumentParser) -> None:
     suite.add_argument(
         "--mode", choices=("single", "multi"), default="single", help="frames pointed at"
     )
+    suite.add_argument("--split", default="", help="of files with several, e.g. testA")
     suite.add_argument("--limit", type=int, default=0, help="only the first cases (0: all)")
     suite.add_argument("--max-new-tokens", type=int, default=512, help="longest answer")
     suite.add_argument(

@@ -10,15 +10,17 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any, Iterator, Sequence
+from typing import Any, Iterator, Protocol, Sequence
 
 from sama_plugin.errors import ConfigError
 from sama_plugin.eval import harness, published, report
 from sama_plugin.eval.asking import Prediction, answer_cases
-from sama_plugin.eval.benchmarks import SUITES, Means
+from sama_plugin.eval.benchmarks import SUITES, Means, Selection
 from sama_plugin.eval.cases import Case
 from sama_plugin.eval.judge import Judge, JudgeConfig, NoJudge
+from sama_plugin.eval.page import PAGE, write_page
 from sama_plugin.eval.phrases import open_similarity
+from sama_plugin.eval.ranks import Rank, of_this_process
 
 
 def run_suite(args: argparse.Namespace) -> int:
@@ -27,52 +29,90 @@ def run_suite(args: argparse.Namespace) -> int:
         raise ConfigError(f"{args.benchmark} needs --data, its annotation file")
     if not args.data.is_file():
         raise ConfigError(f"--data {args.data}: no such file")
+    out = args.out or Path("out/eval") / args.benchmark
+    root = args.root if args.root is not None else args.data.parent
+    return _run(args, args.benchmark, args.data, root, out)
+
+
+def run_twin(args: argparse.Namespace, twin: Twin, clips: int) -> int:
+    """The same on files that are made on the spot."""
+    if args.data is not None or args.root is not None:
+        raise ConfigError(f"{args.benchmark} makes its own data; leave out --data and --root")
+    if clips < 1:
+        raise ConfigError(f"--clips is {clips}; give 1 or more")
+    out = args.out or Path("out/eval") / args.benchmark
+    rank = of_this_process()
+    folder = out / "world"
+    if rank.first:
+        twin.make(folder, clips)
+    rank.meet()
+    return _run(args, twin.suite, folder / twin.file, folder / twin.root, out)
+
+
+class Twin(Protocol):
+    """A benchmark on made-up files: `make` writes `file` and its media below a folder."""
+
+    suite: str
+    file: str
+    root: str
+
+    def make(self, folder: Path, clips: int) -> None:
+        """Write the files of so many clips; the same ones every time."""
+
+
+def _run(args: argparse.Namespace, suite: str, data: Path, root: Path, out: Path) -> int:
     if args.limit < 0 or args.max_new_tokens < 1:
         raise ConfigError(
             f"--limit is {args.limit} and --max-new-tokens {args.max_new_tokens}; not negative, "
             "and at least 1"
         )
-    out = args.out or Path("out/eval") / args.benchmark
-    means = Means(_judge(args, out), open_similarity(args.similarity), args.similarity)
-    root = args.root if args.root is not None else args.data.parent
-    material = harness.read_material(
-        args.benchmark, args.data, root, mode=args.mode, limit=args.limit
-    )
-    settings = _settings(args)
-    answer = _Answerer(args, SUITES.get(args.benchmark).MASKS)
-    predictions = harness.predict(material, answer, out, settings, _progress)
-    summary = harness.score(args.benchmark, material, predictions, means, out, settings)
-    _print(args, summary, out)
+    rank = of_this_process()
+    selection = Selection(args.mode, args.split)
+    material = harness.read_material(suite, data, root, selection=selection, limit=args.limit)
+    settings = _settings(args, suite, data)
+    answer = _Answerer(args, SUITES.get(suite).MASKS, rank)
+    harness.answer_missing(material, answer, out, settings, _progress, rank)
+    rank.meet()
+    if rank.first:
+        means = Means(_judge(args, out), open_similarity(args.similarity), args.similarity)
+        predictions = harness.read_predictions(material, out, settings)
+        summary = harness.score(suite, material, predictions, means, out, settings)
+        write_page(summary, material, predictions, out)
+        _print(args, summary, out)
     return 0
 
 
 class _Answerer:
     """Loads the model for the first question."""
 
-    def __init__(self, args: argparse.Namespace, masks: bool):
-        self.args, self.masks = args, masks
+    def __init__(self, args: argparse.Namespace, masks: bool, rank: Rank):
+        self.args, self.masks, self.rank = args, masks, rank
         self._sama: Any = None
 
     def __call__(self, cases: Sequence[Case]) -> Iterator[Prediction]:
         if self._sama is None:
             from sama_plugin.infer.load import fold_lora, load_sama
 
-            self._sama = fold_lora(load_sama(self.args.model, self.args.adapter))
+            self._sama = fold_lora(
+                load_sama(self.args.model, self.args.adapter, self.rank.device())
+            )
         yield from answer_cases(
             self._sama, cases, masks=self.masks, max_new_tokens=self.args.max_new_tokens
         )
 
 
-def _settings(args: argparse.Namespace) -> dict[str, Any]:
+def _settings(args: argparse.Namespace, suite: str, data: Path) -> dict[str, Any]:
     """What the answers depend on; a resumed run must have the same."""
     from sama_plugin.infer.load import find_adapter_folder
 
     return {
         "benchmark": args.benchmark,
+        "suite": suite,
         "model": args.model,
         "adapter_sha256": harness.file_hash(find_adapter_folder(args.model, args.adapter)),
-        "data_sha256": harness.file_hash(args.data),
+        "data_sha256": harness.file_hash(data),
         "mode": args.mode,
+        "split": args.split,
         "limit": args.limit,
         "max_new_tokens": args.max_new_tokens,
     }
@@ -105,7 +145,7 @@ def _print(args: argparse.Namespace, summary: dict[str, Any], out: Path) -> None
     file = args.published or published.default_file()
     if file is not None:
         print(published.table(published.load_published(file), summary["published"]))
-    print(f"results: {out}")
+    print(f"results: {out} (open {out / PAGE})")
 
 
 def _progress(done: int, total: int) -> None:

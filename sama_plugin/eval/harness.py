@@ -1,12 +1,14 @@
 """Run a benchmark: read, answer video by video, score, summarise. Safe against `kill -9`.
 
-    out/predictions.jsonl   one line a case, on disk before the next case is asked
+    out/predictions.jsonl   one line a case, on disk before the next case is asked; several
+                            processes write predictions-0.jsonl, predictions-1.jsonl, ...
     out/judge.jsonl         raw answers of the judge
     out/scores.jsonl        every part of every metric, what `compare` reads
     out/summary.json        values, intervals, counts, settings, versions, hashes
 
 A run that is started again with the same settings answers only what is missing; the summary is
-computed from the files alone, so it is the same however often the run was interrupted. Bad records
+computed from the files alone, so it is the same however often the run was interrupted and however
+many processes shared it. Bad records
 of the benchmark file are listed, failed cases are scored as empty answers and counted.
 """
 
@@ -16,19 +18,22 @@ import hashlib
 import json
 import math
 import platform
+from collections import Counter
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping, Sequence, Union
+from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Union
 
 from sama_plugin.atomic import atomic_path
 from sama_plugin.data.report import Quarantine
 from sama_plugin.errors import DataError
 from sama_plugin.eval.asking import Prediction
-from sama_plugin.eval.benchmarks import SUITES, Benchmark, Means
+from sama_plugin.eval.benchmarks import SUITES, Benchmark, Means, Selection
 from sama_plugin.eval.cases import Case, by_video, make_cases
-from sama_plugin.eval.journal import Journal
+from sama_plugin.eval.journal import Journal, Lines, read_journal
+from sama_plugin.eval.ranks import Rank
 from sama_plugin.eval.scoreboard import Scoreboard
+from sama_plugin.eval.submission import SUBMISSION
 
 Answerer = Callable[[Sequence[Case]], Iterator[Prediction]]
 """Answers to the cases of one video, in order."""
@@ -57,12 +62,29 @@ class Material:
         }
 
 
+class Predictions(Mapping[str, Prediction]):
+    """Answers by case, read from disk when they are looked at, in the order of the cases."""
+
+    def __init__(self, cases: Sequence[Case], files: Sequence[Lines]):
+        found = {name: lines for lines in files for name in lines}
+        self._lines = {case.key: found[case.key] for case in cases}
+
+    def __getitem__(self, key: str) -> Prediction:
+        return Prediction.from_json(self._lines[key][key])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+
 def read_material(
     name: str,
     data: Union[str, Path],
     root: Union[str, Path],
     *,
-    mode: str = "single",
+    selection: Selection = Selection(),  # noqa: B008  (frozen)
     limit: int = 0,
 ) -> Material:
     """Cases of a benchmark file; records that cannot be used are listed, not replaced.
@@ -71,7 +93,7 @@ def read_material(
         DataError: no record can be used.
     """
     report = Quarantine()
-    samples = list(SUITES.get(name).read(data, root, report, mode))
+    samples = list(SUITES.get(name).read(data, root, report, selection))
     cases, doubled = make_cases(samples[:limit] if limit else samples)
     bad = [str(error) for error in report.dropped]
     if not cases:
@@ -80,38 +102,69 @@ def read_material(
     return Material(cases, doubled, bad)
 
 
+def answer_missing(
+    material: Material,
+    answer: Answerer,
+    out: Union[str, Path],
+    settings: Mapping[str, Any],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    rank: Rank = Rank(),  # noqa: B008  (frozen)
+) -> None:
+    """Ask for the cases of this process's videos that no file in `out` holds.
+
+    Raises:
+        ConfigError: `out` holds predictions of another run.
+        DataError: ... or predictions for cases that the benchmark does not have.
+    """
+    groups = rank.share(list(by_video(material.cases).values()))
+    mine = {case.key for cases in groups for case in cases}
+    name = f"predictions-{rank.number}.jsonl" if rank.world > 1 else PREDICTIONS
+    elsewhere = [lines for lines in _journals(out, settings) if lines.path.name != name]
+    known = {key for lines in elsewhere for key in lines}
+    with Journal(Path(out) / name, settings) as journal:
+        _check_known([*elsewhere, journal.done], material)
+
+        def count() -> int:
+            return len(mine & (known | journal.done.keys()))
+
+        progress(count(), len(mine))
+        for cases in groups:
+            open_cases = [c for c in cases if c.key not in journal.done and c.key not in known]
+            for prediction in answer(open_cases) if open_cases else ():
+                journal.append(prediction.to_json())
+                progress(count(), len(mine))
+
+
+def read_predictions(
+    material: Material, out: Union[str, Path], settings: Mapping[str, Any]
+) -> Predictions:
+    """What all processes answered.
+
+    Raises:
+        DataError: a case has no answer, or two.
+    """
+    files = _journals(out, settings)
+    _check_known(files, material)
+    times = Counter(key for lines in files for key in lines)
+    twice = [key for key, count in times.items() if count > 1]
+    if twice:
+        raise DataError("a case was answered twice", file=str(out), record=min(twice))
+    missing = {case.key for case in material.cases} - times.keys()
+    if missing:
+        raise DataError("a case was not answered", file=str(out), record=min(missing))
+    return Predictions(material.cases, files)
+
+
 def predict(
     material: Material,
     answer: Answerer,
     out: Union[str, Path],
     settings: Mapping[str, Any],
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, Prediction]:
-    """Predictions of all cases by key; asks only for those that `out` does not hold.
-
-    Raises:
-        ConfigError: `out` holds predictions of another run.
-    """
-    known = {case.key for case in material.cases}
-    with Journal(Path(out) / PREDICTIONS, settings) as journal:
-        strangers = sorted(journal.done.keys() - known)
-        if strangers:
-            raise DataError(
-                f"{len(strangers)} predictions are for cases that the benchmark does not have",
-                file=str(journal.path),
-                record=strangers[0],
-                reason="unknown_case",
-            )
-        progress(len(journal.done), len(known))
-        for cases in by_video(material.cases).values():
-            open_cases = [case for case in cases if case.key not in journal.done]
-            for prediction in answer(open_cases) if open_cases else ():
-                journal.append(prediction.to_json())
-                progress(len(journal.done), len(known))
-        missing = known - journal.done.keys()
-        if missing:
-            raise DataError("a case was not answered", record=min(missing))
-        return {key: Prediction.from_json(record) for key, record in journal.done.items()}
+) -> Predictions:
+    """`answer_missing` by one process, and what it answered."""
+    answer_missing(material, answer, out, settings, progress)
+    return read_predictions(material, out, settings)
 
 
 def score(
@@ -124,19 +177,26 @@ def score(
 ) -> dict[str, Any]:
     """Score, write scores.jsonl and summary.json, return the summary."""
     benchmark: Benchmark = SUITES.get(name)
-    failed = {key: one.error for key, one in predictions.items() if one.error}
+    failed, cut = {}, 0
+    for key, one in predictions.items():
+        cut += not one.finished
+        if one.error:
+            failed[key] = one.error
     board = benchmark.score(material.cases, predictions, means)
     board.counts["cases failed, scored as empty answers"] = len(failed)
-    board.counts["answers cut off"] = sum(not one.finished for one in predictions.values())
+    board.counts["answers cut off"] = cut
     _write_lines(Path(out) / SCORES, board)
     summary = {
         "benchmark": name,
+        "submission": _submit(benchmark, material.cases, predictions, Path(out)),
         "published": benchmark.PUBLISHED,
+        "headline": list(benchmark.HEADLINE),
         "metrics": [_finite(row) for row in board.summary()],
         "not_computed": board.missing,
         "counts": dict(sorted(board.counts.items())),
         "material": material.summary(),
         "failures": _listing([f"{key}: {error}" for key, error in sorted(failed.items())]),
+        "faults": _listing(board.faults),
         "notes": board.notes,
         "judge": {"name": means.judge.name, **means.judge.usage.to_json()},
         "settings": dict(settings),
@@ -168,6 +228,39 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def _submit(
+    benchmark: Benchmark,
+    cases: Sequence[Case],
+    predictions: Mapping[str, Prediction],
+    out: Path,
+) -> Optional[dict[str, Any]]:
+    """The zip for the benchmark's server, of cases whose answers are not public."""
+    open_cases = [case for case in cases if case.sample.turns[-1].assistant is None]
+    if not open_cases or not hasattr(benchmark, "submit"):
+        return None
+    pictures = benchmark.submit(open_cases, predictions, out / SUBMISSION)
+    return {"file": SUBMISSION, "pictures": pictures, "sha256": file_hash(out / SUBMISSION)}
+
+
+def _journals(out: Union[str, Path], settings: Mapping[str, Any]) -> list[Lines]:
+    """Every predictions file of the folder, by name."""
+    files = sorted(Path(out).glob("predictions*.jsonl"))
+    return [read_journal(file, settings)[0] for file in files]
+
+
+def _check_known(files: Sequence[Lines], material: Material) -> None:
+    known = {case.key for case in material.cases}
+    for lines in files:
+        strangers = sorted(lines.keys() - known)
+        if strangers:
+            raise DataError(
+                f"{len(strangers)} predictions are for cases that the benchmark does not have",
+                file=str(lines.path),
+                record=strangers[0],
+                reason="unknown_case",
+            )
 
 
 def _write_lines(path: Path, board: Scoreboard) -> None:

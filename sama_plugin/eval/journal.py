@@ -1,7 +1,9 @@
 """An append-only file of JSON lines that survives `kill -9`: what was written once is never done
 again, half a line at the end is dropped, and a file of another run is refused.
 
-The first line says which run it is. Used for predictions and for judge answers.
+The first line says which run it is. Records stay on disk and are read when they are looked at, so a
+run with gigabytes of masks needs the memory of one record. Used for predictions and for judge
+answers.
 """
 
 from __future__ import annotations
@@ -9,10 +11,29 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, Mapping, Union
+from typing import Any, Iterator, Mapping, Union
 
 from sama_plugin.atomic import check_writable
 from sama_plugin.errors import ConfigError, DataError
+
+
+class Lines(Mapping[str, dict[str, Any]]):
+    """Records of a journal file by id, in file order; reads a line when it is asked for."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.places: dict[str, int] = {}
+
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        with open(self.path, "rb") as stream:
+            stream.seek(self.places[name])
+            return json.loads(stream.readline())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
 
 
 class Journal:
@@ -27,24 +48,21 @@ class Journal:
     """
 
     def __init__(self, path: Union[str, Path], run: Mapping[str, Any]):
+        check_writable(Path(path).parent)
         self.path = Path(path)
-        self.run = json.loads(json.dumps(run))
-        self.done: dict[str, dict[str, Any]] = {}
-        check_writable(self.path.parent)
-        whole = self._read()
+        self.done, whole = read_journal(self.path, run)
         self._file = open(self.path, "ab")  # noqa: SIM115  (closed by `close`)
         if self._file.tell() != whole:
             self._file.truncate(whole)
         if whole == 0:
-            self._write({"run": self.run})
+            self._write({"run": _plain(run)})
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Write one record; it is on the disk when this returns."""
         name = record["id"]
         if name in self.done:
             raise DataError("a record is written twice", file=str(self.path), record=name)
-        self._write(record)
-        self.done[name] = dict(record)
+        self.done.places[name] = self._write(record)
 
     def close(self) -> None:
         """Close the file."""
@@ -56,51 +74,67 @@ class Journal:
     def __exit__(self, *error: Any) -> None:
         self.close()
 
-    def _write(self, record: Mapping[str, Any]) -> None:
+    def _write(self, record: Mapping[str, Any]) -> int:
+        place = self._file.seek(0, os.SEEK_END)
         self._file.write(json.dumps(record).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
+        return place
 
-    def _read(self) -> int:
-        """Read what is there; the number of bytes that are whole lines."""
-        if not self.path.is_file():
-            return 0
-        data = self.path.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        lines = data[:whole].splitlines()
-        if not lines:
-            return 0
-        self._check_run(self._load(lines[0], 1).get("run"))
-        for number, line in enumerate(lines[1:], start=2):
-            record = self._load(line, number)
-            if "id" not in record or record["id"] in self.done:
+
+def read_journal(path: Path, run: Mapping[str, Any]) -> tuple[Lines, int]:
+    """(records, bytes that are whole lines) of a file that another process may be writing.
+
+    Raises:
+        ConfigError: the file belongs to another run. DataError: a line is damaged.
+    """
+    lines, whole = Lines(path), 0
+    if not path.is_file():
+        return lines, whole
+    with open(path, "rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.endswith(b"\n"):
+                break
+            record = _load(line, path, number)
+            if number == 1:
+                _check_run(record.get("run"), _plain(run), path)
+            elif "id" not in record or record["id"] in lines.places:
                 raise DataError(
                     "a line has no id of its own",
-                    file=str(self.path),
+                    file=str(path),
                     record=f"line {number}",
                     found=record.get("id"),
                 )
-            self.done[record["id"]] = record
-        return whole
+            else:
+                lines.places[record["id"]] = whole
+            whole += len(line)
+    return lines, whole
 
-    def _load(self, line: bytes, number: int) -> dict[str, Any]:
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise DataError(
-                f"a line is not JSON ({error})", file=str(self.path), record=f"line {number}"
-            ) from error
-        if not isinstance(record, dict):
-            raise DataError("a line is no record", file=str(self.path), record=f"line {number}")
-        return record
 
-    def _check_run(self, found: Any) -> None:
-        if found == self.run:
-            return
-        found = found if isinstance(found, dict) else {}
-        names = [key for key in {**found, **self.run} if found.get(key) != self.run.get(key)]
-        said = "; ".join(f"{n}: {found.get(n)!r} there, {self.run.get(n)!r} here" for n in names)
-        raise ConfigError(
-            f"{self.path} belongs to another run ({said}); choose another --out folder, or remove "
-            "the old one"
-        )
+def _load(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise DataError(
+            f"a line is not JSON ({error})", file=str(path), record=f"line {number}"
+        ) from error
+    if not isinstance(record, dict):
+        raise DataError("a line is no record", file=str(path), record=f"line {number}")
+    return record
+
+
+def _plain(run: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as JSON gives them back."""
+    return json.loads(json.dumps(dict(run)))
+
+
+def _check_run(found: Any, run: Mapping[str, Any], path: Path) -> None:
+    if found == run:
+        return
+    found = found if isinstance(found, dict) else {}
+    names = [key for key in {**found, **run} if found.get(key) != run.get(key)]
+    said = "; ".join(f"{n}: {found.get(n)!r} there, {run.get(n)!r} here" for n in names)
+    raise ConfigError(
+        f"{path} belongs to another run ({said}); choose another --out folder, or remove the old "
+        "one"
+    )

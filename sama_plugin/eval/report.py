@@ -29,8 +29,12 @@ def text(summary: Mapping[str, Any]) -> str:
     ):
         if material[name]["count"]:
             lines.append(f"{material[name]['count']} {title}, first: {material[name]['first'][0]}")
-    if summary["failures"]["count"]:
-        lines.append(f"first failure: {summary['failures']['first'][0]}")
+    for name, title in (("failures", "failure"), ("faults", "case with faulty masks")):
+        if summary[name]["count"]:
+            lines.append(f"first {title}: {summary[name]['first'][0]}")
+    sent = summary["submission"]
+    if sent:
+        lines.append(f"for the server: {sent['file']} with {sent['pictures']} pictures")
     judge = summary["judge"]
     if judge["name"] != "none":
         lines.append(
@@ -45,5 +49,5 @@ def _row(row: Mapping[str, Any]) -> str:
     name = f"{row['metric']:{WIDTH}}{row['reading']:>10}"
     if row["value"] is None:
         return f"{name}{'none':>9}"
-    interval = f"{row['low']:.3f} .. {row['high']:.3f}"
+    interval = "" if row["low"] is None else f"{row['low']:.3f} .. {row['high']:.3f}"
     return f"{name}{row['value']:9.3f}{interval:>20}{row['n']:7}"

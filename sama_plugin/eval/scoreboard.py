@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Iterator, Mapping
 
 from sama_plugin.errors import DataError
-from sama_plugin.eval.intervals import Part, estimate
+from sama_plugin.eval.intervals import Estimate, Part, estimate
 
 READINGS = ("released", "corrected", "offline")
 
@@ -24,6 +24,9 @@ class Scoreboard:
     Attributes:
         counts: how many cases failed, were unparsed, were not judged, ...
         missing: metrics that could not be computed, by name, with the reason.
+        faults: cases that could not be scored as they are, by name with the reason; they count as
+            empty answers.
+        wholes: (value, n) of metrics that are no mean over cases (AP50).
         notes: what a reader of the numbers must know.
     """
 
@@ -31,6 +34,8 @@ class Scoreboard:
     kinds: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
     counts: Counter = field(default_factory=Counter)
     missing: dict[str, str] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    wholes: dict[tuple[str, str], tuple[float, int]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def add(
@@ -53,6 +58,15 @@ class Scoreboard:
             raise DataError(f"{metric} ({reading}) has two values", record=key)
         parts[key] = Part(video, float(value), float(weight))
         self.kinds.setdefault(name, {})[key] = kind
+
+    def whole(self, metric: str, reading: str, value: float, n: int) -> None:
+        """A metric of all cases at once, without an interval."""
+        self.wholes[metric, reading] = float(value), n
+
+    def fault(self, key: str, error: DataError) -> None:
+        """A case whose files do not fit together; the caller scores it as an empty answer."""
+        self.counts["cases with faulty masks, scored as empty answers"] += 1
+        self.faults.append(f"{key}: {error}")
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """Every part as a JSON record, in a fixed order."""
@@ -77,7 +91,10 @@ class Scoreboard:
             found = estimate(list(parts.values()))
             kinds = self._by_kind(metric, reading)
             rows.append({"metric": metric, "reading": reading, **vars(found), "kinds": kinds})
-        return rows
+        for (metric, reading), (value, n) in sorted(self.wholes.items()):
+            whole = Estimate(value, float("nan"), float("nan"), n, 0)
+            rows.append({"metric": metric, "reading": reading, **vars(whole), "kinds": {}})
+        return sorted(rows, key=lambda row: (row["metric"], row["reading"]))
 
     def _by_kind(self, metric: str, reading: str) -> dict[str, dict[str, float]]:
         groups: dict[str, list[Part]] = {}

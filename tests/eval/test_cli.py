@@ -34,7 +34,7 @@ class Parrot:
 
     asked = 0
 
-    def __init__(self, args, masks):
+    def __init__(self, args, masks, rank):
         """Like the real one."""
 
     def __call__(self, cases):

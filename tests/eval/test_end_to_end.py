@@ -37,10 +37,6 @@ def world(tmp_path_factory):
     return folder
 
 
-def test_every_suite_has_a_file_here():
-    assert set(FILES) == set(SUITES.names())
-
-
 @pytest.mark.parametrize("name", FILES)
 def test_from_file_to_summary(name, world, tiny_sama, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")  # caption metrics have tests of their own

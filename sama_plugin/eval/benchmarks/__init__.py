@@ -26,8 +26,34 @@ SUITES = Registry(
         "sama-bench-c": "sama_plugin.eval.benchmarks.sama_bench_c",
         "videorefer-bench-d": "sama_plugin.eval.benchmarks.videorefer_bench_d",
         "videorefer-bench-q": "sama_plugin.eval.benchmarks.videorefer_bench_q",
+        "mevis": "sama_plugin.eval.benchmarks.mevis",
+        "ref-youtube-vos": "sama_plugin.eval.benchmarks.ref_youtube_vos",
+        "ref-davis17": "sama_plugin.eval.benchmarks.ref_davis17",
+        "revos": "sama_plugin.eval.benchmarks.revos",
+        "reasonvos": "sama_plugin.eval.benchmarks.reasonvos",
+        "ref-sav": "sama_plugin.eval.benchmarks.ref_sav",
+        "refcoco": "sama_plugin.eval.benchmarks.refcoco",
+        "grefcoco": "sama_plugin.eval.benchmarks.grefcoco",
+        "gcg": "sama_plugin.eval.benchmarks.gcg",
+        "gcg-video": "sama_plugin.eval.benchmarks.gcg_video",
+        "refcocog-captions": "sama_plugin.eval.benchmarks.refcocog_captions",
+        "region-categories": "sama_plugin.eval.benchmarks.region_categories",
+        "hc-stvg": "sama_plugin.eval.benchmarks.hc_stvg",
     },
 )
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which cases of a file are meant, and how they are put.
+
+    Attributes:
+        mode: "single" or "multi": frames on which a thing is pointed at.
+        split: of files that hold several; "" is the benchmark's usual one.
+    """
+
+    mode: str = "single"
+    split: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,15 +70,20 @@ class Benchmark(Protocol):
 
     Attributes:
         MASKS: whether answers are grounded. PUBLISHED: its key in configs/eval/published.yaml.
+        HEADLINE: (metric, reading) by which the page sorts cases.
+
+    A benchmark with a server of its own also has `submit(cases, predictions, path)`, which writes
+    the zip for it.
     """
 
     MASKS: bool
     PUBLISHED: str
+    HEADLINE: tuple[str, str]
 
     def read(
-        self, data: Union[str, Path], root: Union[str, Path], report: Report, mode: str
+        self, data: Union[str, Path], root: Union[str, Path], report: Report, selection: Selection
     ) -> Iterator[Sample]:
-        """Samples of an annotation file; `mode` is "single" or "multi" (frames pointed at)."""
+        """Samples of an annotation file."""
 
     def score(
         self, cases: Sequence[Case], predictions: Mapping[str, Prediction], means: Means

@@ -22,7 +22,12 @@ Texts = Mapping[str, tuple[str, str]]
 def add_captions(
     board: Scoreboard, cases: Sequence[Case], texts: Texts, *, readings: Sequence[str]
 ) -> None:
-    """BLEU, METEOR, ROUGE-L, CIDEr; what cannot be computed is named, never 0."""
+    """BLEU, METEOR, ROUGE-L, CIDEr; what cannot be computed is named, never 0.
+
+    Args:
+        readings: "corrected" or "offline" for the whole corpus, and "released" for that of every
+            video.
+    """
     keys = {video: [case.key for case in group] for video, group in by_video(cases).items()}
     groups = {WHOLE: [case.key for case in cases], **(keys if "released" in readings else {})}
     pairs = {name: _columns(texts, chosen) for name, chosen in groups.items()}
@@ -39,6 +44,21 @@ def add_captions(
     for video in keys if "released" in readings else ():
         for metric, value in scores[video].corpus.items():
             board.add(metric, "released", video, video, value)
+
+
+def add_corpus(board: Scoreboard, cases: Sequence[Case], texts: Texts) -> None:
+    """The same where the public protocol has one corpus: its scores are the released reading (BLEU
+    and METEOR of a corpus are no means), the mean over captions is the corrected one."""
+    try:
+        whole = score_groups({WHOLE: _columns(texts, [case.key for case in cases])})[WHOLE]
+    except CaptionMetricsMissing as error:
+        board.missing["BLEU, METEOR, ROUGE-L, CIDEr"] = str(error)
+        return
+    for metric, value in whole.corpus.items():
+        board.whole(metric, "released", value, len(cases))
+    for case, row in zip(cases, whole.captions):
+        for metric, value in row.items():
+            board.add(metric, "corrected", case.key, case.video, value, kind=case.kind)
 
 
 def add_clair(board: Scoreboard, cases: Sequence[Case], texts: Texts, judge: Judge) -> None:

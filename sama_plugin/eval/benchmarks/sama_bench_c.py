@@ -13,7 +13,7 @@ from sama_plugin.data.formats import sama_bench
 from sama_plugin.data.report import Report
 from sama_plugin.dialog.sample import Sample
 from sama_plugin.eval.asking import Prediction
-from sama_plugin.eval.benchmarks import Means
+from sama_plugin.eval.benchmarks import Means, Selection
 from sama_plugin.eval.benchmarks.captioning import add_captions, add_clair
 from sama_plugin.eval.cases import Case
 from sama_plugin.eval.sama_bench_g import cleaned
@@ -21,12 +21,13 @@ from sama_plugin.eval.scoreboard import Scoreboard
 
 MASKS = False
 PUBLISHED = "sama_bench_c"
+HEADLINE = ("METEOR", "corrected")
 
 
 def read(
-    data: Union[str, Path], root: Union[str, Path], report: Report, mode: str
+    data: Union[str, Path], root: Union[str, Path], report: Report, selection: Selection
 ) -> Iterator[Sample]:
-    """The descriptions; regions are on every frame the file gives, so `mode` is not used."""
+    """The descriptions; regions are on every frame the file gives, so the mode is not used."""
     return sama_bench.read(data, root, report=report, tasks=("descriptions",))
 
 

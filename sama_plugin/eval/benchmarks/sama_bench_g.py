@@ -9,13 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Iterator, Mapping, Sequence, Union
 
+import numpy as np
+
 from sama_plugin.data.formats import sama_bench
 from sama_plugin.data.report import Report
 from sama_plugin.dialog.sample import Sample
 from sama_plugin.errors import DataError
 from sama_plugin.eval import sama_bench_g as metrics
 from sama_plugin.eval.asking import Prediction
-from sama_plugin.eval.benchmarks import Means
+from sama_plugin.eval.benchmarks import Means, Selection
 from sama_plugin.eval.benchmarks.captioning import add_captions, add_clair
 from sama_plugin.eval.cases import Case, by_video
 from sama_plugin.eval.scoreboard import Scoreboard
@@ -23,12 +25,13 @@ from sama_plugin.eval.track_ious import track_ious
 
 MASKS = True
 PUBLISHED = "sama_bench_g"
+HEADLINE = ("mIoU", "corrected")
 
 
 def read(
-    data: Union[str, Path], root: Union[str, Path], report: Report, mode: str
+    data: Union[str, Path], root: Union[str, Path], report: Report, selection: Selection
 ) -> Iterator[Sample]:
-    """The questions; the file says on which frames regions are, so `mode` is not used."""
+    """The questions; the file says on which frames regions are, so the mode is not used."""
     return sama_bench.read(data, root, report=report, tasks=("questions",))
 
 
@@ -70,7 +73,8 @@ def _question(
     try:
         ious = track_ious(wanted, prediction.tracks)
     except DataError as error:
-        raise error.at(record=case.key) from error
+        board.fault(case.key, error)
+        ious = np.zeros((len(wanted), 0))
     similarity = means.similarity(
         [target.phrase.strip().lower() for target in turn.targets],
         metrics.phrases_of(prediction.text),

@@ -14,7 +14,7 @@ from sama_plugin.data.report import Report
 from sama_plugin.dialog.sample import Sample
 from sama_plugin.eval import four_scores
 from sama_plugin.eval.asking import Prediction
-from sama_plugin.eval.benchmarks import Means
+from sama_plugin.eval.benchmarks import Means, Selection
 from sama_plugin.eval.benchmarks.captioning import add_captions
 from sama_plugin.eval.cases import Case
 from sama_plugin.eval.judge import Judge, Question
@@ -22,13 +22,14 @@ from sama_plugin.eval.scoreboard import Scoreboard
 
 MASKS = False
 PUBLISHED = "videorefer_bench_d"
+HEADLINE = ("TD", "corrected")
 
 
 def read(
-    data: Union[str, Path], root: Union[str, Path], report: Report, mode: str
+    data: Union[str, Path], root: Union[str, Path], report: Report, selection: Selection
 ) -> Iterator[Sample]:
     """Samples of the -D file; pointed at on one frame or on all annotated ones."""
-    return videorefer_bench.read(data, root, report=report, mode=mode)
+    return videorefer_bench.read(data, root, report=report, mode=selection.mode)
 
 
 def score(cases: Sequence[Case], predictions: Mapping[str, Prediction], means: Means) -> Scoreboard:

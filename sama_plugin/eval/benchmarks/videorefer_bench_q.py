@@ -14,21 +14,22 @@ from sama_plugin.data.report import Report
 from sama_plugin.dialog.sample import Sample
 from sama_plugin.eval import choices
 from sama_plugin.eval.asking import Prediction
-from sama_plugin.eval.benchmarks import Means
+from sama_plugin.eval.benchmarks import Means, Selection
 from sama_plugin.eval.cases import Case
 from sama_plugin.eval.scoreboard import Scoreboard
 
 MASKS = False
 PUBLISHED = "videorefer_bench_q"
+HEADLINE = ("accuracy", "corrected")
 
 _OPTION = re.compile(r" (?=\([A-Z]\) )")
 
 
 def read(
-    data: Union[str, Path], root: Union[str, Path], report: Report, mode: str
+    data: Union[str, Path], root: Union[str, Path], report: Report, selection: Selection
 ) -> Iterator[Sample]:
     """Samples of the -Q file; pointed at on one frame or on all annotated ones."""
-    return videorefer_bench.read(data, root, report=report, mode=mode)
+    return videorefer_bench.read(data, root, report=report, mode=selection.mode)
 
 
 def score(cases: Sequence[Case], predictions: Mapping[str, Prediction], means: Means) -> Scoreboard:
