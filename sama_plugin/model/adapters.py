@@ -76,8 +76,8 @@ def add_lora(
 
 
 def four_bit(dtype: Any) -> Any:
-    """Quantisation config for `from_pretrained`: NF4, double quantisation, head and vision tower
-    left alone.
+    """Quantisation config for `from_pretrained`: NF4, double quantisation, head and vision side of
+    every host left alone.
     """
     from transformers import BitsAndBytesConfig
 
@@ -86,7 +86,7 @@ def four_bit(dtype: Any) -> Any:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
-        llm_int8_skip_modules=["lm_head", "vision_tower", "multi_modal_projector"],
+        llm_int8_skip_modules=["lm_head", "vision_tower", "multi_modal_projector", "visual"],
     )
 
 

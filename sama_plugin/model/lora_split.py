@@ -3,8 +3,8 @@
 A checkpoint is to fit every host of the same language model, and hosts differ in what they fuse
 (Phi-3's `qkv_proj`, GLM's `gate_up_proj`). A fused layer's LoRA splits exactly: its parts share A,
 each has its rows of B. The other way, parts with different A make a block-diagonal LoRA of the
-summed rank. The update is `alpha / r` of the settings times B A at every rank, so a layer of another
-rank gets alpha in proportion. Used by `checkpoint.py`.
+summed rank. The update is `alpha / r` of the settings times B A at every rank, so a layer of
+another rank gets alpha in proportion. Used by `checkpoint.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def split(sama: SamaModel, layers: Pairs) -> dict[str, Tensor]:
     """The host's LoRA weights under canonical names."""
     found = {}
     for name, (down, up) in layers.items():
-        for target, key, rows in _parts(sama, name):
+        for key, rows in _parts(sama, name):
             found[f"{key}.A"] = down
             found[f"{key}.B"] = up if rows is None else up[rows]
     return found
@@ -47,13 +47,13 @@ def join(sama: SamaModel, tensors: Mapping[str, Tensor], source: Any) -> dict[st
     for name in _layer_names(sama):
         layer = sama.host.get_submodule(name)
         parts = _parts(sama, name)
-        keys = [f"{key}.{letter}" for _, key, _ in parts for letter in "AB"]
+        keys = [f"{key}.{letter}" for key, _ in parts for letter in "AB"]
         missing = [key for key in keys if key not in tensors]
         used.update(keys)
         if missing:
             wrong += [f"{key} missing" for key in missing]
             continue
-        pairs = [(tensors[f"{key}.A"], tensors[f"{key}.B"], rows) for _, key, rows in parts]
+        pairs = [(tensors[f"{key}.A"], tensors[f"{key}.B"], rows) for key, rows in parts]
         wrong += _misfits(keys, pairs, layer)
         if not wrong:
             joined[name] = _join(pairs, layer.out_features)
@@ -89,13 +89,13 @@ def _layer_names(sama: SamaModel) -> list[str]:
     return list(lora_layers(sama.host)) or matched_layers(sama, sama.config.lora)
 
 
-def _parts(sama: SamaModel, name: str) -> list[tuple[str, str, Any]]:
-    """(target, canonical key, rows or None for all) of each target in one layer."""
+def _parts(sama: SamaModel, name: str) -> list[tuple[str, Any]]:
+    """(canonical key, rows or None for all) of each target in one layer."""
     number, layer = re.search(r"layers\.(\d+)\.(.+)$", name).groups()
     names = sama.adapter.lora_names(sama.host)
     targets = [target for target, host_layer in names.items() if host_layer == layer]
     rows = sama.adapter.fused_rows(sama.host, targets) if len(targets) > 1 else {}
-    return [(target, f"layers.{number}.{target}", rows.get(target)) for target in targets]
+    return [(f"layers.{number}.{target}", rows.get(target)) for target in targets]
 
 
 def _misfits(keys: list[str], pairs: list[tuple], layer: Any) -> list[str]:

@@ -1,0 +1,1 @@
+"""Hosts: one conformance suite, and what is particular to each."""
