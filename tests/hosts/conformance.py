@@ -17,7 +17,7 @@ import torch
 from sama_plugin.data.batch import empty_batch
 from sama_plugin.dialog.sample import Media, Sample, Turn
 from sama_plugin.media.frames import FramePolicy
-from sama_plugin.model.adapters import add_lora, lora_layers, matched_layers
+from sama_plugin.model.adapters import add_lora, lora_layers
 from sama_plugin.model.attach import attach
 from sama_plugin.model.checkpoint import load_adapter, read_config, save_adapter
 from sama_plugin.model.generate import generate, teacher_forced_states
