@@ -27,8 +27,10 @@ def score_expressions(cases: Sequence[Case], predictions: Mapping[str, Predictio
     board = Scoreboard()
     for case in answered(cases, board):
         tracks = predictions[case.key].tracks
-        for reading, found in (("released", tracks[:1]), ("corrected", tracks)):
-            add_similarity(board, case, reading, mask_scores(board, case, found))
+        first = mask_scores(board, case, tracks[:1])
+        whole = first if len(tracks) < 2 else mask_scores(board, case, tracks)
+        for reading, scores in (("released", first), ("corrected", whole)):
+            add_similarity(board, case, reading, scores)
         add_absence(board, case, tracks)
     return board
 

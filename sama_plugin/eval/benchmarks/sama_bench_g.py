@@ -42,9 +42,10 @@ def score(cases: Sequence[Case], predictions: Mapping[str, Prediction], means: M
     for video, group in by_video(cases).items():
         questions = [_question(case, predictions[case.key], means, board) for case in group]
         released = [metrics.miou_released(one) for one in questions]
-        corrected = [metrics.miou_corrected(one) for one in questions]
         board.add("mIoU", "released", video, video, sum(released) / len(released))
-        board.add("mIoU", "corrected", video, video, sum(corrected) / len(corrected))
+        for case, one in zip(group, questions):  # every video weighs 1, as in the released mean
+            value, weight = metrics.miou_corrected(one), 1 / len(group)
+            board.add("mIoU", "corrected", case.key, video, value, weight, kind=case.kind)
         recalled = [metrics.recall_released(one) for one in questions]
         board.add("Recall", "released", video, video, metrics.video_recall(recalled))
         board.counts["questions the released Recall skips"] += sum(not r.phrases for r in recalled)

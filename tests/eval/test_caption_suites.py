@@ -1,0 +1,176 @@
+"""GCG and the region captions from their files to their numbers."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sama_plugin.data.formats import sama
+from sama_plugin.dialog.sample import Media, Sample, Target, Turn
+from sama_plugin.eval import harness
+from sama_plugin.eval.asking import Prediction
+from sama_plugin.eval.benchmarks import SUITES, Means, gcg, region_categories
+from sama_plugin.eval.judge import NoJudge
+from sama_plugin.eval.phrases import word_overlap
+from sama_plugin.media.masks import encode
+from sama_plugin.media.tracks import MaskTrack
+from tests.eval.golden import topics
+
+MEANS = Means(NoJudge(), word_overlap, "words")
+
+
+@pytest.fixture(autouse=True)
+def no_java(monkeypatch):
+    monkeypatch.setenv("PATH", "")  # caption metrics have tests of their own
+
+
+def numbers(board):
+    return {(row["metric"], row["reading"]): row["value"] for row in board.summary()}
+
+
+def square(place, size=8, height=20, width=24):
+    mask = np.zeros((height, width), bool)
+    mask[place : place + size, place : place + size] = True
+    return mask
+
+
+def picture(folder, name="a.jpg", height=20, width=24):
+    Image.new("RGB", (width, height)).save(folder / name)
+
+
+class TestGcg:
+    def test_training_layouts(self, sama_data):
+        folder = sama_data / "seeds" / "gcg"
+        for file in ("GranDf_HA_GCG_train.json", "RefCOCOg_GCG_train.json"):
+            found = harness.read_material("gcg", folder / file, sama_data / "images")
+            answers = {
+                c.key: Prediction(
+                    c.key,
+                    c.sample.turns[0].assistant,
+                    tracks=tuple(t.track for t in c.sample.turns[0].targets),
+                )
+                for c in found.cases
+            }
+            values = numbers(SUITES.get("gcg").score(found.cases, answers, MEANS))
+            for metric in ("mIoU", "Recall"):
+                assert values[metric, "released"] == values[metric, "corrected"] == 1, file
+            assert values["AP50", "released"] == pytest.approx(1)
+
+    def test_evaluation_layout_gives_the_reference_numbers(self, sama_golden, tmp_path):
+        for topic in topics(sama_golden, "gcg_metrics"):
+            inputs, expected = topic.read("inputs"), topic.read("expected")
+            names = {
+                "captions": "val_gcg_coco_caption_gt.json",
+                "masks": "val_gcg_coco_mask_gt.json",
+            }
+            for part, file in names.items():
+                (tmp_path / file).write_text(json.dumps(topic.read(f"gt_coco_{part}")))
+            for name in inputs:
+                picture(tmp_path, f"{name}.jpg")
+            found = harness.read_material("gcg", tmp_path / names["captions"], tmp_path)
+            assert not found.bad and {case.key for case in found.cases} == set(inputs)
+            answers, tables = {}, {}
+            for key, record in inputs.items():
+                tracks = (MaskTrack(rle["size"], 1, {0: rle}) for rle in record["pred_masks"])
+                phrases = "".join(f"<p> {key}/{n} </p>" for n in range(len(record["pred_labels"])))
+                answers[key] = Prediction(key, phrases, tracks=tuple(tracks))
+                tables[key] = record
+
+            def similarity(wanted, said, tables=tables):
+                """The reference's matrix, found by the labels of the image."""
+                for record in tables.values():
+                    if [label.strip().lower() for label in record["gt_labels"]] == wanted:
+                        shape = len(wanted), len(said)
+                        return np.array(record["phrase_similarity_gt_by_pred"], float).reshape(
+                            shape
+                        )
+                raise AssertionError(wanted)
+
+            board = gcg.score(found.cases, answers, Means(NoJudge(), similarity, "given"))
+            values = numbers(board)
+            assert values["mIoU", "released"] == pytest.approx(expected["mIoU"], abs=1e-9)
+            for name, value in expected["segm"].items():
+                assert values[name, "released"] == pytest.approx(value, abs=1e-9), name
+
+    def test_labels_without_masks_are_named(self, tmp_path):
+        tables = {"images": [{"id": "a", "height": 20, "width": 24}], "categories": []}
+        caption = {"id": 1, "image_id": "a", "caption": "A dog.", "labels": ["a dog"]}
+        for name, rows in (("caption", [caption]), ("mask", [])):
+            file = tmp_path / f"val_gcg_coco_{name}_gt.json"
+            file.write_text(json.dumps({**tables, "annotations": rows}))
+        picture(tmp_path)
+        with pytest.raises(Exception, match="labels and masks of an image differ"):
+            harness.read_material("gcg", tmp_path / "val_gcg_coco_caption_gt.json", tmp_path)
+
+
+def test_video_gcg_reads_our_lines(tmp_path):
+    frames = np.zeros((3, 20, 24, 3), np.uint8)
+    np.save(tmp_path / "clip.npy", frames)
+    track = MaskTrack.from_masks(np.stack([square(n) for n in range(3)]))
+    turn = Turn("Describe.", "<p> A dog </p> [SEG] runs.", targets=(Target("A dog", track),))
+    sample = Sample("one", Media("video", str(tmp_path / "clip.npy")), (turn,))
+    sama.write([sample], tmp_path / "gcg.jsonl", tmp_path)
+    found = harness.read_material("gcg-video", tmp_path / "gcg.jsonl", tmp_path)
+    answer = Prediction("one", turn.assistant, tracks=(track,))
+    values = numbers(SUITES.get("gcg-video").score(found.cases, {"one": answer}, MEANS))
+    assert values["mIoU", "corrected"] == values["Recall", "corrected"] == 1
+
+
+def test_refcocog_captions_of_regions(tmp_path):
+    picture(tmp_path, "000000000009.jpg")
+    image = {"id": 1, "file_name": "COCO_train2014_000000000009.jpg", "caption": "the left dog"}
+    rows = [
+        {"id": 7, "image_id": 1, "segmentation": encode(square(2))},
+        {"id": 8, "image_id": 2, "segmentation": encode(square(2))},
+    ]
+    tables = {"images": [{**image, "height": 20, "width": 24}], "annotations": rows}
+    (tmp_path / "val.json").write_text(json.dumps(tables))
+    found = harness.read_material("refcocog-captions", tmp_path / "val.json", tmp_path)
+    (case,) = found.cases
+    assert len(found.bad) == 1 and case.sample.turns[0].assistant == "the left dog"
+    assert np.array_equal(case.sample.regions[0].prompts[0].mask_array(20, 24), square(2))
+    board = SUITES.get("refcocog-captions").score([case], {"7": Prediction("7")}, MEANS)
+    assert "Java" in board.missing["BLEU, METEOR, ROUGE-L, CIDEr"] and not board.parts
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted", "overlap"),
+    [
+        ("cat.", "cat", 1.0),
+        ("It is a: Coffee table", "coffee table", 1.0),
+        ("coffee cup", "coffee table", 1 / 3),
+        ("", "cat", 0.0),
+        ("dog, brown", "dog", 0.5),
+    ],
+)
+def test_words_of_a_category(said, wanted, overlap):
+    found = region_categories.shared_words(wanted, region_categories.spoken(said))
+    assert found == pytest.approx(overlap)
+
+
+def test_region_categories(tmp_path):
+    picture(tmp_path)
+    record = {"file_name": "a.jpg", "height": 20, "width": 24}
+    record["categories"] = ["coffee_table", "mug:handle"]
+    record["annotations"] = [{"segmentation": encode(square(n))} for n in (1, 3)]
+    short = {**record, "categories": ["one"]}
+    (tmp_path / "lvis.json").write_text(json.dumps([record, short]))
+    found = harness.read_material("region-categories", tmp_path / "lvis.json", tmp_path)
+    assert [c.sample.turns[0].assistant for c in found.cases] == ["coffee table", "mug handle"]
+    assert len(found.bad) == 1 and "one category a region" in found.bad[0]
+    said = {"a.jpg#0": "coffee table", "a.jpg#1": "cup"}
+    answers = {key: Prediction(key, plain=text) for key, text in said.items()}
+    board = SUITES.get("region-categories").score(found.cases, answers, MEANS)
+    values = numbers(board)
+    assert values["S-IoU", "released"] == values["S-Sim", "released"] == 0.5
+    assert board.notes == ["S-Sim: words"]
+
+
+def test_hc_stvg_asks_for_one_sentence(sama_data):
+    folder = sama_data / "seeds" / "videorefer_bench"
+    (file,) = (f for f in folder.rglob("*.json") if "-D" in f.name or "_d" in f.name.lower())
+    found = harness.read_material("hc-stvg", file, sama_data)
+    assert all("one sentence" in case.sample.turns[0].user for case in found.cases)
