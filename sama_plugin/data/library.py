@@ -81,6 +81,15 @@ class Library:
                 f"the media cannot be read: {error}", found=path, reason="unreadable_media"
             ) from error
 
+    def size(self, path: str) -> tuple[int, int]:
+        """(height, width) of an image."""
+        facts = self.facts(path)
+        if facts is None:
+            raise DataError(
+                "an image was expected", found=path, expected="a picture", reason="unreadable_media"
+            )
+        return facts.height, facts.width
+
     def frame_numbers(self, path: str) -> dict[str, int]:
         """File stem to frame number, for a folder of frames."""
         try:

@@ -1,8 +1,8 @@
 """Every seed folder of a format of ours: samples, turns, regions, [SEG], areas and verdicts as its
 expected.json says.
 
-Folders are found below SAMA_DATA/seeds, so kept-back folders of the same layout run through the
-same tests.
+Conversations and expressions of one file each; the wider image and video layouts are in the
+neighbours of this file. Kept-back folders run through the same tests (see `seed_folders`).
 """
 
 from __future__ import annotations
@@ -19,46 +19,29 @@ from sama_plugin.data.formats import (
     sama_bench,
     videorefer_700k,
     videorefer_bench,
+    videorefer_vl3,
 )
 from sama_plugin.data.report import Quarantine, Strict
 from sama_plugin.errors import DataError
 from sama_plugin.media import masks
 
-
-@pytest.fixture
-def seeds(sama_data):
-    """(folder, expected) of a seed folder by name, and the media root."""
-
-    def open_seed(name):
-        folder = sama_data / "seeds" / name
-        expected = json.loads((folder / "expected.json").read_text())
-        return folder, expected, sama_data / expected.get("media_root", "frames")
-
-    return open_seed
-
-
-def reasons(report, record=None):
-    found = report.dropped + report.noted
-    return {error.reason for error in found if record is None or str(error.record) == str(record)}
-
-
-def areas(track):
-    return [track.area(frame) for frame in track.frames()]
+from .seed_folders import areas, prompt_areas, reasons, seeds_of
 
 
 def marked(text):
     return text.replace("<mask>", "<region>")
 
 
+@seeds_of("sama_239k")
 class TestSama239k:
-    def read(self, seeds, key="records", **options):
-        folder, expected, root = seeds("sama_239k")
+    def read(self, seed, key="records", **options):
+        folder, expected, root = seed.folder, seed.expected, seed.root
         report = Quarantine()
         path = folder / expected["files"][key]
         return expected, list(sama_239k.read(path, root, report=report, **options)), report
 
-    def test_turns(self, seeds):
-        expected, samples, report = self.read(seeds)
+    def test_turns(self, seed):
+        expected, samples, report = self.read(seed)
         by_id = {sample.id: sample for sample in samples}
         for record in expected["records"]:
             accepted = {turn["turn"]: turn for turn in record.get("turns", ()) if turn["accept"]}
@@ -78,8 +61,8 @@ class TestSama239k:
                     "mask_area_per_frame"
                 ]
 
-    def test_rejected_turns_and_notes(self, seeds):
-        expected, _, report = self.read(seeds)
+    def test_rejected_turns_and_notes(self, seed):
+        expected, _, report = self.read(seed)
         for record in expected["records"]:
             wanted = {turn["reason"] for turn in record.get("turns", ()) if not turn["accept"]}
             wanted |= {item["reason"] for item in record["descriptions"] if not item["accept"]}
@@ -89,8 +72,8 @@ class TestSama239k:
             expected["totals"]["rejected_turns"] + expected["totals"]["rejected_descriptions"]
         )
 
-    def test_descriptions(self, seeds):
-        expected, samples, _ = self.read(seeds)
+    def test_descriptions(self, seed):
+        expected, samples, _ = self.read(seed)
         for record in expected["records"]:
             start = f"{record['video_id']}#d"
             turns = [t for s in samples if s.id.startswith(start) for t in s.turns]
@@ -98,8 +81,8 @@ class TestSama239k:
             visible = [len(turn.regions[0].frames) for turn in turns]
             assert visible == [item["frames_with_mask"] for item in wanted]
 
-    def test_totals(self, seeds):
-        expected, samples, _ = self.read(seeds)
+    def test_totals(self, seed):
+        expected, samples, _ = self.read(seed)
         chunks = [sample for sample in samples if "#c" in sample.id]
         totals = expected["totals"]
         assert len(chunks) == totals["conversation_chunks"]
@@ -109,30 +92,32 @@ class TestSama239k:
         assert sum(len(sample.targets) for sample in chunks) == totals["seg"]
         described = sum(len(sample.turns) for sample in samples if "#d" in sample.id)
         assert described == totals["descriptions"]
-        _, kept, _ = self.read(seeds, keep_plain=False)
+        _, kept, _ = self.read(seed, keep_plain=False)
         without = len(samples) - totals["chunks_without_seg"] - (len(samples) - len(chunks))
         assert len([sample for sample in kept if "#c" in sample.id]) == without
 
-    def test_malformed(self, seeds):
-        expected, samples, report = self.read(seeds, "malformed")
+    def test_malformed(self, seed):
+        expected, samples, report = self.read(seed, "malformed")
         assert samples == []
         for record in expected["malformed"]:
             assert reasons(report, record["video_id"]) == set(record["reasons"])
 
-    def test_strict_stops_at_the_first_bad_record(self, seeds):
-        folder, expected, root = seeds("sama_239k")
-        with pytest.raises(DataError, match="record m0"):
+    def test_strict_stops_at_the_first_bad_record(self, seed):
+        folder, expected, root = seed.folder, seed.expected, seed.root
+        first = expected["malformed"][0]["video_id"]
+        with pytest.raises(DataError, match=f"record {first}"):
             list(sama_239k.read(folder / "malformed.json", root, report=Strict()))
 
-    def test_a_budget_stops_the_run(self, seeds):
-        folder, expected, root = seeds("sama_239k")
-        with pytest.raises(DataError, match="more than 2"):
-            list(sama_239k.read(folder / "malformed.json", root, report=Quarantine(budget=2)))
+    def test_a_budget_stops_the_run(self, seed):
+        folder, root = seed.folder, seed.root
+        with pytest.raises(DataError, match="more than 1"):
+            list(sama_239k.read(folder / "malformed.json", root, report=Quarantine(budget=1)))
 
 
+@seeds_of("sama_bench")
 class TestSamaBench:
-    def test_questions_and_descriptions(self, seeds):
-        folder, expected, root = seeds("sama_bench")
+    def test_questions_and_descriptions(self, seed):
+        folder, expected, root = seed.folder, seed.expected, seed.root
         files = sorted({item["file"] for item in expected["questions"]})
         report = Quarantine()
         samples = {}
@@ -154,16 +139,17 @@ class TestSamaBench:
             assert item["reason"] in reasons(report, item["question_id"])
         assert len(report.dropped) == len(expected["rejected_questions"])
 
-    def test_tasks(self, seeds):
-        folder, expected, root = seeds("sama_bench")
+    def test_tasks(self, seed):
+        folder, expected, root = seed.folder, seed.expected, seed.root
         found = list(sama_bench.read(folder / "lvvis_0.json", root, tasks=("descriptions",)))
         wanted = [item for item in expected["descriptions"] if item["file"] == "lvvis_0.json"]
         assert len(found) == len(wanted)
 
 
+@seeds_of("videorefer_700k")
 class TestVideoRefer700k:
-    def test_records(self, seeds):
-        folder, expected, root = seeds("videorefer_700k")
+    def test_records(self, seed):
+        folder, expected, root = seed.folder, seed.expected, seed.root
         totals = {"records": 0, "regions": 0, "turns": 0}
         for file, records in expected["files"].items():
             report = Quarantine()
@@ -184,8 +170,8 @@ class TestVideoRefer700k:
                 totals["turns"] += len(sample.turns)
         assert totals == expected["totals"]
 
-    def test_malformed(self, seeds):
-        folder, expected, root = seeds("videorefer_700k")
+    def test_malformed(self, seed):
+        folder, expected, root = seed.folder, seed.expected, seed.root
         report = Quarantine()
         samples = list(videorefer_700k.read(folder / "malformed.json", root, report=report))
         accepted = [r["id"] for r in expected["malformed"] if r["verdict"] != "reject"]
@@ -193,19 +179,46 @@ class TestVideoRefer700k:
         for record in expected["malformed"]:
             assert reasons(report, record["id"]) == set(record["reasons"]), record["id"]
 
-    def test_without_opening_videos_only_the_clip_checks_are_later(self, seeds):
-        folder, expected, root = seeds("videorefer_700k")
+    def test_without_opening_videos_only_the_clip_checks_are_later(self, seed):
+        folder, expected, root = seed.folder, seed.expected, seed.root
         report = Quarantine()
         path = folder / "malformed.json"
         samples = list(videorefer_700k.read(path, root, report=report, probe=False))
-        assert {sample.id for sample in samples} == {"b_range", "b_size", "b_many"}
+        later = {"frame_out_of_range", "size_mismatch"}  # of the clip
+        wanted = [
+            record["id"]
+            for record in expected["malformed"]
+            if record["verdict"] != "reject" or set(record["reasons"]) <= later
+        ]
+        assert [sample.id for sample in samples] == wanted
 
 
+@seeds_of("videorefer_vl3")
+class TestVideoReferMasks:
+    def test_records(self, seed):
+        report = Quarantine()
+        path = seed.folder / "train.json"
+        samples = list(videorefer_vl3.read(path, seed.root, report=report))
+        records = [one for one in seed.expected["records"] if one["verdict"] != "reject"]
+        assert len(samples) == len(records)
+        for sample, record in zip(samples, records):
+            assert len(sample.regions) == record["regions_in_text"] == record["objects"]
+            for region, wanted in zip(sample.regions, record["mask_area"]):
+                wanted = wanted if isinstance(wanted, dict) else {"0": wanted}
+                assert prompt_areas(region) == {int(key): area for key, area in wanted.items()}
+            warned = record["verdict"] == "accept_with_warning"
+            assert bool(reasons(report, sample.id)) == warned
+        totals = seed.expected["totals"]
+        assert sum(len(sample.regions) for sample in samples) == totals["regions"]
+        assert len(samples) + len(report.dropped) == totals["records"]
+
+
+@seeds_of("videorefer_bench")
 class TestVideoReferBench:
     @pytest.mark.parametrize("mode", ["single", "multi"])
     @pytest.mark.parametrize("part", ["D", "Q"])
-    def test_records(self, seeds, part, mode):
-        folder, expected, root = seeds("videorefer_bench")
+    def test_records(self, seed, part, mode):
+        folder, expected, root = seed.folder, seed.expected, seed.root
         report = Quarantine()
         path = folder / f"VideoRefer-Bench-{part}.json"
         samples = {s.id: s for s in videorefer_bench.read(path, root, report=report, mode=mode)}
@@ -223,8 +236,8 @@ class TestVideoReferBench:
                 wanted = [[a for a in one["mask_area"] if a] for one in record["multi"]]
                 assert found == wanted
 
-    def test_multiple_choice_wording(self, seeds):
-        folder, expected, root = seeds("videorefer_bench")
+    def test_multiple_choice_wording(self, seed):
+        folder, expected, root = seed.folder, seed.expected, seed.root
         path = folder / "VideoRefer-Bench-Q.json"
         samples = {s.id: s for s in videorefer_bench.read(path, root, report=Quarantine())}
         for record in expected["Q"]:
@@ -235,21 +248,23 @@ class TestVideoReferBench:
                 assert samples[str(record["id"])].tags
 
 
+@seeds_of("ref_youtube_vos")
 class TestRefYoutubeVos:
     @pytest.mark.parametrize("kind", ["dictionary", "png"])
-    def test_train(self, seeds, sama_data, kind):
-        folder, expected, _ = seeds("ref_youtube_vos")
+    def test_train(self, seed, kind):
+        folder, expected = seed.folder, seed.expected
         report = Quarantine()
         samples = list(
             ref_youtube_vos.read(
                 folder / "train" / "meta_expressions.json",
-                sama_data,
+                seed.data,
                 report=report,
                 masks=kind,
                 folders=expected["frame_folders"],
             )
         )
-        annotated = {"bedroom01"} if kind == "png" else set(expected["frame_folders"])
+        drawn = {expected["annotation_png"]["folder"].rsplit("/", 1)[-1]}
+        annotated = drawn if kind == "png" else set(expected["frame_folders"])
         turns = {}
         for sample in samples:
             turns.setdefault(sample.id.split("#")[0], []).extend(sample.turns)
@@ -264,29 +279,30 @@ class TestRefYoutubeVos:
         if kind == "dictionary":
             assert not report.dropped
 
-    def test_valid_split_asks_only(self, seeds, sama_data):
-        folder, expected, _ = seeds("ref_youtube_vos")
+    def test_valid_split_asks_only(self, seed):
+        folder, expected = seed.folder, seed.expected
         path = folder / "valid" / "meta_expressions.json"
         folders = expected["frame_folders"]
-        samples = list(ref_youtube_vos.read(path, sama_data, folders=folders))
+        samples = list(ref_youtube_vos.read(path, seed.data, folders=folders))
         assert samples
         for sample in samples:
             (turn,) = sample.turns
             assert turn.assistant is None and not turn.targets
 
-    def test_missing_folder_is_named(self, seeds, sama_data):
-        folder, _, _ = seeds("ref_youtube_vos")
+    def test_missing_folder_is_named(self, seed):
+        folder = seed.folder
         report = Quarantine()
         path = folder / "train" / "meta_expressions.json"
-        assert not list(ref_youtube_vos.read(path, sama_data, report=report))
+        assert not list(ref_youtube_vos.read(path, seed.data, report=report))
         assert reasons(report) == {"missing_media"}
 
 
+@seeds_of("internvl_jsonl")
 class TestInternvlMeta:
-    def test_lines(self, seeds, sama_data):
-        folder, expected, _ = seeds("internvl_jsonl")
+    def test_lines(self, seed):
+        folder, expected = seed.folder, seed.expected
         report = Quarantine()
-        samples = list(internvl_meta.read(folder / "samples.jsonl", sama_data, report=report))
+        samples = list(internvl_meta.read(folder / "samples.jsonl", seed.data, report=report))
         kinds = {"image": "image", "multi-image": "images", "video": "video", "text": "none"}
         assert len(samples) == expected["totals"]["records"]
         assert sum(len(sample.turns) for sample in samples) == expected["totals"]["turns"]
@@ -296,18 +312,21 @@ class TestInternvlMeta:
             assert len(sample.turns) == record["turns"]
             noted = bool(reasons(report, record["id"]))
             assert noted == (record.get("verdict") == "accept_with_warning")
-        assert samples[4].system == "You are brief."
+        lines = (folder / "samples.jsonl").read_text().splitlines()
+        for sample, line in zip(samples, lines):
+            first = json.loads(line)["conversations"][0]
+            assert sample.system == (first["value"] if first["from"] == "system" else None)
 
-    def test_malformed(self, seeds, sama_data):
-        folder, expected, _ = seeds("internvl_jsonl")
+    def test_malformed(self, seed):
+        folder, expected = seed.folder, seed.expected
         report = Quarantine()
         path = folder / "malformed.jsonl"
-        assert not list(internvl_meta.read(path, sama_data, report=report))
+        assert not list(internvl_meta.read(path, seed.data, report=report))
         wanted = [reason for item in expected["malformed"] for reason in item["reasons"]]
         assert [error.reason for error in report.dropped] == wanted
 
-    def test_meta(self, seeds):
-        folder, expected, _ = seeds("internvl_jsonl")
+    def test_meta(self, seed):
+        folder, expected = seed.folder, seed.expected
         report = Quarantine()
         samples = list(internvl_meta.read(folder / "meta.json", folder, report=report))
         meta = expected["meta"]
@@ -317,12 +336,13 @@ class TestInternvlMeta:
         assert reasons(report, "seed_missing_file") == {"missing_file"}
         assert reasons(report, "seed_wrong_length") == {"wrong_length"}
 
-    def test_real_recipes(self, sama_data):
-        folder = sama_data / "annotations" / "internvl_meta"
-        for name, wanted in json.loads((folder / "expected.json").read_text()).items():
-            entries = internvl_meta.entries(folder / name)
-            assert len(entries) == wanted["datasets"]
-            assert [entry.name for entry in entries] == wanted["names"]
-            assert sum(entry.length for entry in entries) == wanted["total_length"]
-            repeated = sum(entry.count(entry.length) for entry in entries)
-            assert repeated == wanted["total_length_times_repeat"]
+
+def test_real_recipes(sama_data):
+    folder = sama_data / "annotations" / "internvl_meta"
+    for name, wanted in json.loads((folder / "expected.json").read_text()).items():
+        entries = internvl_meta.entries(folder / name)
+        assert len(entries) == wanted["datasets"]
+        assert [entry.name for entry in entries] == wanted["names"]
+        assert sum(entry.length for entry in entries) == wanted["total_length"]
+        repeated = sum(entry.count(entry.length) for entry in entries)
+        assert repeated == wanted["total_length_times_repeat"]

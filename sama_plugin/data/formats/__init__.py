@@ -24,6 +24,18 @@ FORMATS = Registry(
         "videorefer_bench": "sama_plugin.data.formats.videorefer_bench",
         "ref_youtube_vos": "sama_plugin.data.formats.ref_youtube_vos",
         "internvl_meta": "sama_plugin.data.formats.internvl_meta",
+        "gcg": "sama_plugin.data.formats.gcg",
+        "lvvis": "sama_plugin.data.formats.lvvis",
+        "mevis": "sama_plugin.data.formats.mevis",
+        "osprey": "sama_plugin.data.formats.osprey",
+        "ref_sav": "sama_plugin.data.formats.ref_sav",
+        "refcoco": "sama_plugin.data.formats.refcoco",
+        "revos": "sama_plugin.data.formats.revos",
+        "sa2va_finetune": "sama_plugin.data.formats.sa2va_finetune",
+        "sa_v": "sama_plugin.data.formats.sa_v",
+        "videorefer_vl3": "sama_plugin.data.formats.videorefer_vl3",
+        "vidstg": "sama_plugin.data.formats.vidstg",
+        "youtube_vis": "sama_plugin.data.formats.youtube_vis",
     },
 )
 

@@ -7,7 +7,7 @@ expression, not with a random state, so the same file gives the same samples eve
 from __future__ import annotations
 
 import zlib
-from typing import Optional
+from typing import Optional, Sequence
 
 from sama_plugin.dialog.sample import Target, Turn
 from sama_plugin.dialog.tokens import SEG
@@ -45,3 +45,15 @@ def turn(expression: str, track: Optional[MaskTrack], answered: bool = True) -> 
         return Turn(ask(expression))
     answer = ANSWER[zlib.crc32(expression.encode()) % len(ANSWER)]
     return Turn(ask(expression), answer, targets=(Target(expression.strip(), track),))
+
+
+def absent(expression: str) -> Turn:
+    """A turn whose expression fits nothing: a plain sentence without [SEG]."""
+    return Turn(ask(expression), f"There is no such thing here: {expression.strip().rstrip('.?')}.")
+
+
+def instances(category: str, tracks: Sequence[Optional[MaskTrack]]) -> Turn:
+    """A turn that asks for every instance of a category; one [SEG] and one target an instance."""
+    marks = ", ".join(f"<p> {category} </p> {SEG}" for _ in tracks)
+    targets = tuple(Target(category, track) for track in tracks)
+    return Turn(f"Please segment every {category}.", f"{marks}.", targets=targets)

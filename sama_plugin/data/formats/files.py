@@ -11,17 +11,29 @@ import json
 import os
 import pickle
 from pathlib import Path
-from typing import Any, Iterable, Iterator, Mapping, NoReturn, Union
+from typing import Any, Iterable, Iterator, Mapping, NoReturn, Sequence, Union
 
 from sama_plugin.atomic import atomic_path
 from sama_plugin.errors import DataError
 
 PathLike = Union[str, Path]
 
+_PICKLES = (".p", ".pkl", ".pickle")
+_DAMAGED = (
+    pickle.UnpicklingError,
+    AttributeError,
+    EOFError,
+    IndexError,
+    KeyError,
+    MemoryError,
+    TypeError,
+    ValueError,
+)
+
 
 def load(path: PathLike) -> Any:
-    """Content of a `.json` or `.pkl` file."""
-    return load_pickle(path) if str(path).endswith((".pkl", ".pickle")) else load_json(path)
+    """Content of a `.json` or pickle file (`.p`, `.pkl`, `.pickle`)."""
+    return load_pickle(path) if str(path).endswith(_PICKLES) else load_json(path)
 
 
 def load_json(path: PathLike) -> Any:
@@ -47,6 +59,42 @@ def load_records(path: PathLike) -> list[dict[str, Any]]:
             reason="bad_json",
         )
     return records
+
+
+def load_tables(path: PathLike, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """A JSON file of lists of rows with ids, as COCO has them: the lists of these names.
+
+    Raises:
+        DataError: `missing_field`, `bad_json`, or `duplicate_id`.
+    """
+    content = load_json(path)
+    for name in names:
+        rows = content.get(name) if isinstance(content, Mapping) else None
+        if not isinstance(rows, list):
+            raise DataError(
+                "the file has no such list of rows",
+                file=str(path),
+                field=name,
+                found=type(rows).__name__,
+                expected="list",
+                reason="missing_field",
+            )
+        seen: set[Any] = set()
+        for row in rows:
+            if not isinstance(row, Mapping) or "id" not in row:
+                raise DataError(
+                    "a row has no id", file=str(path), field=name, reason="missing_field"
+                )
+            if row["id"] in seen:
+                raise DataError(
+                    "two rows have the same id",
+                    file=str(path),
+                    record=row["id"],
+                    field=name,
+                    reason="duplicate_id",
+                )
+            seen.add(row["id"])
+    return {name: content[name] for name in names}
 
 
 def parse_line(line: Union[str, bytes], path: PathLike, number: int) -> dict[str, Any]:
@@ -88,8 +136,8 @@ def load_pickle(path: PathLike) -> Any:
     """A pickle of built-in containers; one that needs an import is refused."""
     with _open(path, "rb") as file:
         try:
-            return _PlainUnpickler(file).load()
-        except (pickle.UnpicklingError, EOFError, IndexError, KeyError, ValueError) as error:
+            return _PlainUnpickler(file, encoding="latin1").load()  # Python 2 text
+        except _DAMAGED as error:
             raise DataError(
                 f"not a plain pickle: {error}", file=str(path), reason="bad_pickle"
             ) from error

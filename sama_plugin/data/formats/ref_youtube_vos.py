@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence, Union
+from typing import Any, Iterable, Iterator, Mapping, Optional, Union
 
 from sama_plugin.data.formats import expressions, files
-from sama_plugin.data.formats.segmentations import read_segmentation
+from sama_plugin.data.formats.listed_clip import ListedClip
 from sama_plugin.data.library import Library
 from sama_plugin.data.report import RecordReport, Report, Strict
-from sama_plugin.dialog.sample import Media, Sample, Turn
+from sama_plugin.dialog.sample import Sample, Turn
 from sama_plugin.errors import DataError
 from sama_plugin.media import masks as mask_files
 from sama_plugin.media.tracks import MaskTrack
@@ -103,48 +103,15 @@ def write(samples: Iterable[Sample], path: PathLike, root: PathLike) -> int:
     return len(dictionary)
 
 
-class _Clip:
-    """A video's media, the source frames of its annotated frames, and its PNG folder."""
+class _Clip(ListedClip):
+    """A listed clip whose masks may also be palette pictures."""
 
     def __init__(
         self, name: str, video: Mapping[str, Any], folder: Path, library: Library, path: str
     ):
-        source = _find(library, path)
-        self.stems = [str(stem) for stem in video["frames"]]
+        super().__init__(path, video["frames"], library)
         self.annotations = folder / "Annotations" / name
-        if os.path.isdir(source):
-            numbers = library.frame_numbers(source)
-            unknown = [stem for stem in self.stems if stem not in numbers]
-            if unknown:
-                raise DataError(
-                    "a listed frame is not in the folder",
-                    field="frames",
-                    found=unknown[0],
-                    reason="frame_out_of_range",
-                )
-            self.frames = [numbers[stem] for stem in self.stems]
-            self.total = len(numbers)
-        else:
-            self.frames = [int(stem) for stem in self.stems]
-            facts = library.facts(source)
-            self.total = facts.frames if facts else max(self.frames) + 1
-        self.media = Media("video", source, _stride(self.frames))
         self._png: dict[str, MaskTrack] = {}
-
-    def track(self, entries: Sequence[Any]) -> MaskTrack:
-        """Masks from one dictionary entry a listed frame."""
-        if len(entries) < len(self.frames):
-            raise DataError(
-                "fewer masks than listed frames",
-                found=len(entries),
-                expected=len(self.frames),
-                reason="mask_list_too_short",
-            )
-        rles = {frame: read_segmentation(entry) for frame, entry in zip(self.frames, entries)}
-        size = next((tuple(rle["size"]) for rle in rles.values() if rle), None)
-        if size is None:
-            raise DataError("no mask on any frame", reason="all_masks_absent")
-        return MaskTrack(size=size, total=self.total, rles=rles)
 
     def png_track(self, value: str) -> MaskTrack:
         """Masks of the pixels of one palette value."""
@@ -188,17 +155,3 @@ def _dictionary(folder: Path) -> Optional[Mapping[str, Any]]:
         if (folder / name).is_file():
             return {str(key): entry for key, entry in files.load(folder / name).items()}
     return None
-
-
-def _find(library: Library, path: str) -> str:
-    """The frame folder, or an array or video of the same name."""
-    for suffix in (".npy", ".mp4"):
-        if os.path.isfile(library.root / (path + suffix)):
-            return library.find(path + suffix)
-    return library.find(path)
-
-
-def _stride(frames: Sequence[int]) -> int:
-    """The constant step of the annotated frames from frame 0 on; 1 where there is none."""
-    steps = {right - left for left, right in zip(frames, frames[1:])}
-    return steps.pop() if len(steps) == 1 and frames[0] == 0 and min(steps) > 0 else 1

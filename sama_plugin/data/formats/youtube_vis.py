@@ -1,0 +1,67 @@
+"""YouTube-VIS and LV-VIS: category and one mask a frame for every instance of a video.
+
+One sample a video, one turn a category, one target an instance. Masks are in the instances
+themselves or, for LV-VIS, in a mask dictionary keyed by annotation id (plain or wrapped).
+"""
+
+from __future__ import annotations
+
+import posixpath
+from typing import Any, Iterator, Mapping, Optional
+
+from sama_plugin.data.formats import expressions, files
+from sama_plugin.data.formats.listed_clip import ListedClip, entries_of, load_mask_dictionary
+from sama_plugin.data.formats.video_expressions import as_data_error, frame_size
+from sama_plugin.data.library import Library
+from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.dialog.sample import Sample
+from sama_plugin.errors import DataError
+
+
+def read(
+    path: files.PathLike,
+    root: files.PathLike,
+    *,
+    report: Optional[Report] = None,
+    probe: bool = True,
+    masks: Optional[files.PathLike] = None,
+    folders: Optional[Mapping[str, str]] = None,
+) -> Iterator[Sample]:
+    """Samples of an instances file; see `data.formats.Format`.
+
+    Args:
+        root: folder from which the frames' `file_names` start.
+        masks: a mask dictionary to read instead of the instances' own masks.
+        folders: video id, as text, to a folder below `root` in which its `file_names` start.
+    """
+    report, library = report or Strict(), Library(root, probe)
+    content = files.load_tables(path, ("videos", "annotations", "categories"))
+    dictionary = load_mask_dictionary(masks) if masks else None
+    names = {entry["id"]: entry["name"] for entry in content["categories"]}
+    for video in content["videos"]:
+        local = RecordReport(report, str(path), video.get("id"))
+        try:
+            clip = _clip(video, (folders or {}).get(str(video["id"]), ""), library)
+        except (DataError, KeyError, TypeError) as error:
+            local.drop(as_data_error(error))
+            continue
+        tracks: dict[str, list] = {}
+        for entry in content["annotations"]:
+            if entry.get("video_id") != video["id"]:
+                continue
+            try:
+                own = entry["segmentations"] if dictionary is None else None
+                found = own if own is not None else entries_of(dictionary, entry["id"])
+                tracks.setdefault(names[entry["category_id"]], []).append(clip.track(found))
+            except (DataError, KeyError, TypeError) as error:
+                local.drop(as_data_error(error), f"annotations id {entry.get('id')}")
+        if tracks:
+            turns = tuple(expressions.instances(name, found) for name, found in tracks.items())
+            yield Sample(str(video["id"]), clip.media, turns, source=str(path)).validate()
+
+
+def _clip(video: Mapping[str, Any], folder: str, library: Library) -> ListedClip:
+    file_names = video["file_names"]
+    stems = [posixpath.splitext(posixpath.basename(name))[0] for name in file_names]
+    place = posixpath.join(folder, posixpath.dirname(file_names[0]))
+    return ListedClip(place, stems, library, frame_size(video))
