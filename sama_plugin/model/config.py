@@ -39,11 +39,14 @@ class AggregatorConfig:
 
 @dataclass
 class RegionConfig:
-    """Region encoder: pooled visual token and shape token."""
+    """How what the user points at becomes tokens."""
 
-    kind: str = "sama"
+    kind: str = "sama"  # a name in the region-encoder registry: sama, videorefer, pixelrefer
     shape_size: int = 112
     shape_hidden: int = 1024
+    unions: int = 4  # videorefer: tokens of a region seen on many frames, at most
+    cells: int = 32  # pixelrefer: tokens of a region, at most
+    margin: float = 0.5  # pixelrefer: context around the crop, in sizes of the thing
 
 
 @dataclass

@@ -17,18 +17,25 @@ from sama_plugin.nn.pooling import has_entry, mask_pool, merge_frames
 from sama_plugin.registry import Registry
 
 REGION_ENCODERS = Registry(
-    "region_encoders", {"sama": "sama_plugin.nn.region:build_sama_region_encoder"}
+    "region_encoders",
+    {
+        "sama": "sama_plugin.nn.region:build_sama_region_encoder",
+        "videorefer": "sama_plugin.nn.videorefer:build_videorefer",
+        "videorefer-released": "sama_plugin.nn.videorefer_released:build_released_videorefer",
+        "pixelrefer": "sama_plugin.nn.pixelrefer:build_pixelrefer",
+    },
 )
 
 
 class RegionTokens(NamedTuple):
-    """Vectors of R regions; index 0 of the second axis is the visual vector, 1 the shape vector.
+    """Vectors of R regions; in the aggregator's rows index 0 of the second axis is the visual
+    vector, 1 the shape vector, and so it is in the tokens of `sama`.
 
     A tuple, because ZeRO-3 looks into tuples, but not into dataclasses, for the outputs before
     whose backward pass it gathers a module's own parameters.
     """
 
-    tokens: Tensor  # (R, 2, C) for the host
+    tokens: Tensor  # (R, 2, C) for the host, or (X, C) where regions differ in their number
     aggregator_rows: Tensor  # (R, 2, h) for the temporal Q-Former
 
 
@@ -79,6 +86,7 @@ class SamaRegionEncoder(nn.Module):
         entry_shape: Tensor,
         entry_owner: Tensor,
         regions: int,
+        entry_place: Optional[Tensor] = None,
     ) -> RegionTokens:
         """Encode R regions seen on M (region, frame) entries.
 
@@ -89,6 +97,7 @@ class SamaRegionEncoder(nn.Module):
             entry_shape: (M, s, s) float, the mask resized.
             entry_owner: (M,) long into R.
             regions: R.
+            entry_place: not read here; `pixelrefer.py` needs it.
         """
         pooled, area = mask_pool(features[entry_row], entry_weights)  # (M, C), (M,)
         pooled = merge_frames(pooled, area, entry_owner, regions)  # (R, C)
@@ -132,13 +141,20 @@ def output_norm(width: int, scale: Optional[float]) -> nn.Module:
 
 
 def build_region_encoder(
-    config: Any, width: int, hidden: int, output_scale: Optional[float] = None
+    config: Any,
+    width: int,
+    hidden: int,
+    output_scale: Optional[float] = None,
+    compat: str = "default",
 ) -> nn.Module:
     """The region encoder `config.kind` names, for a host of width C and an aggregator of width h.
 
-    An encoder has `slots`, `dtype` and the `forward` of `SamaRegionEncoder`.
+    An encoder has `dtype` and the `forward` of `SamaRegionEncoder`. With `compat="released"` the
+    one registered as "KIND-released" is taken, if there is one.
     """
-    return REGION_ENCODERS.get(config.kind)(config, width, hidden, output_scale)
+    kind = f"{config.kind}-{compat}"
+    kind = kind if kind in REGION_ENCODERS.names() else config.kind
+    return REGION_ENCODERS.get(kind)(config, width, hidden, output_scale)
 
 
 def build_sama_region_encoder(

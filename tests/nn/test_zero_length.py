@@ -16,7 +16,11 @@ from sama_plugin.nn.rows import RowAdapter
 from sama_plugin.nn.seg import SegHead
 
 WIDTH, TOKENS = 12, 7
-REGION = SimpleNamespace(kind="sama", shape_size=6, shape_hidden=5)
+SIZES = dict(shape_size=6, shape_hidden=5, unions=3, cells=4)
+REGIONS = {
+    kind: SimpleNamespace(kind=kind, **SIZES) for kind in ("sama", "videorefer", "pixelrefer")
+}
+REGION = REGIONS["sama"]
 
 
 def aggregator_config(**changes):
@@ -58,8 +62,9 @@ def run(region, aggregator, frames, owners, prompts, length, regions, entries, d
         torch.arange(entries) % max(frames, 1),
         noise(entries, TOKENS).abs().clamp(max=1),
         noise(entries, 6, 6).abs().clamp(max=1),
-        entry_owner,
+        entry_owner.sort().values,
         regions,
+        torch.rand(entries, TOKENS, 2, generator=generator) if entries else None,
     )
     question = noise(len(prompts), length, WIDTH).to(dtype)
     if isinstance(getattr(aggregator, "question", None), WordpieceQuestion):
@@ -92,16 +97,23 @@ BATCHES = {
 
 
 @pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
-@pytest.mark.parametrize("question", ["host", "wordpiece"])
-def test_every_parameter_gets_a_gradient(batch, question):
-    region = build_region_encoder(REGION, WIDTH, 16, output_scale=0.02)
+@pytest.mark.parametrize(
+    "question, kind",
+    [("host", "sama"), ("wordpiece", "sama"), ("host", "videorefer"), ("host", "pixelrefer")],
+)
+def test_every_parameter_gets_a_gradient(batch, question, kind):
+    region = build_region_encoder(REGIONS[kind], WIDTH, 16, output_scale=0.02)
     aggregator = build_aggregator(aggregator_config(question=question), WIDTH, output_scale=0.02)
     tokens, rows, context = run(region, aggregator, *batch)
     (tokens.square().sum() + rows.square().sum() + context.square().sum()).backward()
     grads = {n: p.grad for m in (region, aggregator) for n, p in m.named_parameters()}
     assert [name for name, grad in grads.items() if grad is None or not grad.isfinite().all()] == []
     pairs = sum(batch[1].count(owner) for owner in batch[2])
-    assert context.shape == (pairs, WIDTH) and tokens.shape == (batch[4], 2, WIDTH)
+    assert context.shape == (pairs, WIDTH) and rows.shape == (batch[4], 2, 16)
+    if kind == "sama":
+        assert tokens.shape == (batch[4], 2, WIDTH)
+    else:
+        assert tokens.shape[1] == WIDTH and len(tokens) >= batch[4]
     if pairs == 0:
         assert all(p.grad.eq(0).all() for p in aggregator.parameters())
     if batch[4] == 0:
@@ -120,8 +132,9 @@ def test_seg_head_and_rows_without_targets(moments):
         assert parameter.grad is not None and parameter.grad.eq(0).all()
 
 
-def test_every_module_is_called_the_same_number_of_times_with_and_without_work():
-    region = build_region_encoder(REGION, WIDTH, 16)
+@pytest.mark.parametrize("kind", REGIONS)
+def test_every_module_is_called_the_same_number_of_times_with_and_without_work(kind):
+    region = build_region_encoder(REGIONS[kind], WIDTH, 16)
     aggregator = build_aggregator(aggregator_config(), WIDTH)
     orders = [calls_in_order(region, aggregator, batch) for batch in BATCHES.values()]
     assert len(orders[0]) > 40 and all(order == orders[0] for order in orders)
@@ -150,9 +163,10 @@ def test_none_gives_nothing_and_trains_nothing():
 
 
 @pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
-def test_bfloat16_modules_and_autocast(batch):
+@pytest.mark.parametrize("kind", REGIONS)
+def test_bfloat16_modules_and_autocast(batch, kind):
     for dtype, autocast in ((torch.bfloat16, False), (torch.float32, True)):
-        region = build_region_encoder(REGION, WIDTH, 16, 0.02).to(dtype)
+        region = build_region_encoder(REGIONS[kind], WIDTH, 16, 0.02).to(dtype)
         aggregator = build_aggregator(aggregator_config(), WIDTH, 0.02).to(dtype)
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             parts = run(region, aggregator, *batch, dtype=dtype)
