@@ -164,6 +164,9 @@ HOSTS = Registry(
     "hosts",
     {
         "internvl": "sama_plugin.hosts.internvl.adapter:InternVLAdapter",
+        "llava": "sama_plugin.hosts.llava.adapter:LlavaAdapter",
+        "llava_next_video": "sama_plugin.hosts.llava.adapter:LlavaNextVideoAdapter",
+        "llava_onevision": "sama_plugin.hosts.llava.adapter:LlavaOnevisionAdapter",
     },
 )
 

@@ -83,6 +83,61 @@ def internvl(seed: int = 0, tied: bool = True, **text: Any) -> tuple[Any, Any]:
     return _made(InternVLForConditionalGeneration, config, seed)
 
 
+def _tower(kind: str, patch: int) -> dict[str, Any]:
+    return {
+        "model_type": kind,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "image_size": SIDE,
+        "patch_size": patch,
+    }
+
+
+def llava(seed: int = 0) -> tuple[Any, Any]:
+    """LLaVA 1.5: CLIP patches, class token cut off."""
+    from transformers import LlavaConfig, LlavaForConditionalGeneration
+
+    config = LlavaConfig(
+        vision_config=_tower("clip_vision_model", 16),
+        text_config=text_config(),
+        image_token_id=_id("<image>"),
+        tie_word_embeddings=False,
+    )
+    return _made(LlavaForConditionalGeneration, config, seed)
+
+
+def llava_next_video(seed: int = 0) -> tuple[Any, Any]:
+    """LLaVA-NeXT-Video: patches pooled two by two."""
+    from transformers import LlavaNextVideoConfig, LlavaNextVideoForConditionalGeneration
+
+    config = LlavaNextVideoConfig(
+        vision_config=_tower("clip_vision_model", 8),
+        text_config=text_config(),
+        image_token_id=_id("<image>"),
+        video_token_id=_id("<video>"),
+        image_grid_pinpoints=[[SIDE, SIDE]],
+        tie_word_embeddings=False,
+    )
+    return _made(LlavaNextVideoForConditionalGeneration, config, seed)
+
+
+def llava_onevision(seed: int = 0) -> tuple[Any, Any]:
+    """LLaVA-OneVision: SigLIP patches, halved, a newline vector behind."""
+    from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration
+
+    config = LlavaOnevisionConfig(
+        vision_config={**_tower("siglip_vision_model", 8), "vision_use_head": False},
+        text_config=text_config(),
+        image_token_id=_id("<image>"),
+        video_token_id=_id("<video>"),
+        image_grid_pinpoints=[[SIDE, SIDE]],
+        tie_word_embeddings=False,
+    )
+    return _made(LlavaOnevisionForConditionalGeneration, config, seed)
+
+
 def _made(kind: Any, config: Any, seed: int) -> tuple[Any, Any]:
     import copy
 
@@ -102,4 +157,17 @@ def _plain(model: Any, ids: torch.Tensor, pixels: torch.Tensor) -> dict[str, Any
     return {"pixel_values": pixels}
 
 
-TINY = {"internvl": TinyHost(internvl, _plain)}
+def _one_video(model: Any, ids: torch.Tensor, pixels: torch.Tensor) -> dict[str, Any]:
+    return {"pixel_values_videos": pixels[None]}
+
+
+def _videos(model: Any, ids: torch.Tensor, pixels: torch.Tensor) -> dict[str, Any]:
+    return {"pixel_values_videos": pixels[:, None]}
+
+
+TINY = {
+    "internvl": TinyHost(internvl, _plain),
+    "llava": TinyHost(llava, _plain),
+    "llava_next_video": TinyHost(llava_next_video, _one_video),
+    "llava_onevision": TinyHost(llava_onevision, _videos),
+}
