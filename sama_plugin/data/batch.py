@@ -27,7 +27,8 @@ class SamaBatch:
     pairs.
     """
 
-    # (NF,) long: sample of each visual row; rows of one sample are contiguous, in time order
+    # (NF,) long: sample of each visual row; rows of one sample are contiguous: its frames in time
+    # order, then crops of regions
     frame_owner: Tensor
     frame_index: Tensor  # (NF,) long: index in the source file
     frame_time: Tensor  # (NF,) float: seconds
@@ -42,6 +43,8 @@ class SamaBatch:
     entry_row: Tensor  # (M,) long into NF
     entry_weights: Tensor  # (M, N) float: covered area of each visual cell, in [0, 1]
     entry_shape: Tensor  # (M, s, s) float: the mask resized by area
+    entry_place: Optional[Tensor] = None  # (M, N, 2) float: centre of each cell in the frame
+    region_slots: Optional[Tensor] = None  # (R,) long: tokens of each region; None for two each
     segment_pixels: Optional[Tensor] = None  # (G, 3, S, S) float
     segment_owner: Optional[Tensor] = None  # (G,) long: sample
     segment_moment: Optional[Tensor] = None  # (G,) float: place in the clip, 0 first to 1 last
@@ -61,6 +64,11 @@ class SamaBatch:
     def regions(self) -> int:
         """R."""
         return self.region_prompt.shape[0]
+
+    @property
+    def region_vectors(self) -> int:
+        """Tokens of all regions together."""
+        return 2 * self.regions if self.region_slots is None else int(self.region_slots.sum())
 
     def to(self, device: Any) -> SamaBatch:
         """Copy with every tensor on `device`; dtypes are kept, modules cast where they use them."""

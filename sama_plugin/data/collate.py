@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Callable, Mapping, Optional, Sequence, Union
+from typing import Any, Callable, Optional, Sequence, Union
 
 import numpy as np
 import torch
@@ -19,23 +19,14 @@ from torch import Tensor
 from sama_plugin.data.batch import SamaBatch
 from sama_plugin.data.decode import Clip, read_clip
 from sama_plugin.data.encode import Encoded, Encoder
-from sama_plugin.dialog.sample import Region, Sample
+from sama_plugin.data.regions import RegionEntries, RegionRule, SamaRule
+from sama_plugin.dialog.sample import Sample
 from sama_plugin.dialog.spans import IGNORE
 from sama_plugin.media.frames import FramePlan, FramePolicy
 from sama_plugin.media.masks import resize_area
 
 Frames = Union[FramePolicy, FramePlan, None]
 Given = Union[Sample, tuple[Sample, Frames]]
-
-
-@dataclass(frozen=True)
-class RegionEntries:
-    """One entry a region prompt of a sample: region, row of the plan, grid weights, shape."""
-
-    owner: list[int]
-    row: list[int]
-    weights: np.ndarray  # (M, N)
-    shape: np.ndarray  # (M, s, s)
 
 
 @dataclass(frozen=True)
@@ -55,8 +46,15 @@ class Prepared:
     sample: Sample
     clip: Clip
     encoded: Encoded
+    region_slots: tuple[int, ...]
     entries: RegionEntries
     labels: MaskLabels
+
+    @property
+    def crops(self) -> list[np.ndarray]:
+        """Pixels of the crops that the region encoder reads."""
+        frames = dict(zip(self.clip.plan.rows, self.clip.rows))
+        return [crop.cut(frames[crop.frame]) for crop in self.entries.crops]
 
 
 class Collator:
@@ -71,6 +69,7 @@ class Collator:
         frames: policy for samples that come without one.
         context: whether the model has an aggregator; without, every policy's aggregator is 0.
         shape_size: side of the region encoder's shape input.
+        regions: how the region encoder is fed; by default as `sama` is.
         label_size: side of mask labels.
         pad_id: token id of padding.
     """
@@ -86,16 +85,18 @@ class Collator:
         label_size: int = 256,
         pad_id: int = 0,
         context: bool = True,
+        regions: Optional[RegionRule] = None,
     ):
+        self.regions = regions or SamaRule(grid, shape_size)
         self.encoder, self.pixels, self.segment_pixels = encoder, pixels, segment_pixels
-        self.grid, self.frames, self.context = grid, frames, context
-        self.shape_size, self.label_size, self.pad_id = shape_size, label_size, pad_id
+        self.frames, self.context = frames, context
+        self.label_size, self.pad_id = label_size, pad_id
 
     def __call__(self, items: Sequence[Given]) -> dict[str, Any]:
         """`input_ids`, `attention_mask`, `labels` (B, L); `pixel_values` (NF, 3, S, S); `sama`."""
         prepared = [self.prepare(*_split(item)) for item in items]
         batch: dict[str, Any] = _tokens([one.encoded for one in prepared], self.pad_id)
-        rows = [frame for one in prepared for frame in one.clip.rows]
+        rows = [pixels for one in prepared for pixels in (*one.clip.rows, *one.crops)]
         if rows:
             batch["pixel_values"] = _pixels(rows, self.pixels)
         batch["sama"] = self._flatten(prepared)
@@ -107,9 +108,11 @@ class Collator:
         if isinstance(frames, FramePolicy) and not self.context:
             frames = dataclasses.replace(frames, aggregator=0)
         clip = read_clip(sample, frames, masks=self.segment_pixels is not None)
-        encoded = self.encoder.encode(sample, clip.plan)
-        entries = region_entries(sample, clip, self.grid, self.shape_size)
-        return Prepared(sample, clip, encoded, entries, mask_labels(sample, clip, self.label_size))
+        slots = tuple(self.regions.slots(region, clip.size) for region in sample.regions)
+        encoded = self.encoder.encode(sample, clip.plan, slots)
+        entries = self.regions.entries(sample.regions, clip.size)
+        labels = mask_labels(sample, clip, self.label_size)
+        return Prepared(sample, clip, encoded, slots, entries, labels)
 
     def _flatten(self, prepared: Sequence[Prepared]) -> SamaBatch:
         return SamaBatch(
@@ -121,12 +124,19 @@ class Collator:
         )
 
     def _regions(self, prepared: Sequence[Prepared]) -> dict[str, Tensor]:
-        first_row = _starts(len(one.clip.rows) for one in prepared)
+        first_row = _starts(_visual_rows(one) for one in prepared)
         first_region = _starts(len(one.sample.regions) for one in prepared)
         entries = [one.entries for one in prepared]
+        rows = []
+        for one in prepared:
+            row = {seen: n for n, seen in enumerate((*one.clip.plan.rows, *one.entries.crops))}
+            rows.append([row[seen] for seen in one.entries.seen])
+        places = [entry.place for entry in entries if entry.place is not None]
         return {
+            "region_slots": _long([slots for one in prepared for slots in one.region_slots]),
+            "entry_place": torch.from_numpy(np.concatenate(places)) if places else None,
             "entry_owner": _long(_shifted((entry.owner for entry in entries), first_region)),
-            "entry_row": _long(_shifted((entry.row for entry in entries), first_row)),
+            "entry_row": _long(_shifted(rows, first_row)),
             "entry_weights": torch.from_numpy(np.concatenate([e.weights for e in entries])),
             "entry_shape": torch.from_numpy(np.concatenate([e.shape for e in entries])),
         }
@@ -154,42 +164,6 @@ class Collator:
                 [present for label in labels for present in label.present], dtype=torch.bool
             ),
         }
-
-
-def region_entries(
-    sample: Sample, clip: Clip, grid: tuple[int, int], shape_size: int
-) -> RegionEntries:
-    """Regions of a sample on the visual grid and the shape grid; without prompts, no entry."""
-    row = {frame: number for number, frame in enumerate(clip.plan.rows)}
-    return entries_on_rows(sample.regions, row, clip.size, grid, shape_size)
-
-
-def entries_on_rows(
-    regions: Sequence[Region],
-    row: Mapping[int, int],
-    size: tuple[int, int],
-    grid: tuple[int, int],
-    shape_size: int,
-) -> RegionEntries:
-    """The same for frames that lie in any order, as a session keeps them.
-
-    Args:
-        row: place of each source frame among the encoded ones. size: (height, width) of the clip.
-    """
-    owner, rows, weights, shapes = [], [], [], []
-    for number, region in enumerate(regions):
-        for prompt in region.prompts:
-            mask = prompt.mask_array(*size)
-            owner.append(number)
-            rows.append(row[prompt.frame])
-            weights.append(resize_area(mask, *grid).reshape(-1))
-            shapes.append(resize_area(mask, shape_size, shape_size))
-    return RegionEntries(
-        owner,
-        rows,
-        _stacked(weights, (grid[0] * grid[1],)),
-        _stacked(shapes, (shape_size, shape_size)),
-    )
 
 
 def mask_labels(sample: Sample, clip: Clip, size: int) -> MaskLabels:
@@ -223,17 +197,26 @@ def _tokens(encoded: Sequence[Encoded], pad_id: int) -> dict[str, Tensor]:
 
 def _frames(prepared: Sequence[Prepared]) -> dict[str, Tensor]:
     plans = [one.clip.plan for one in prepared]
-    first = _starts(len(plan.rows) for plan in plans)
+    times = [dict(zip(one.clip.plan.rows, one.clip.times)) for one in prepared]
+    cut = [[crop.frame for crop in one.entries.crops] for one in prepared]
+    seen = [[*plan.rows, *crops] for plan, crops in zip(plans, cut)]
+    first = _starts(_visual_rows(one) for one in prepared)
     places = [{frame: row for row, frame in enumerate(plan.rows)} for plan in plans]
     sparse = ([row[frame] for frame in plan.aggregator] for row, plan in zip(places, plans))
     dense = ([row[frame] for frame in plan.llm] for row, plan in zip(places, plans))
     return {
-        "frame_owner": _owners(len(plan.rows) for plan in plans),
-        "frame_index": _long([frame for plan in plans for frame in plan.rows]),
-        "frame_time": torch.tensor([t for one in prepared for t in one.clip.times]).float(),
+        "frame_owner": _owners(_visual_rows(one) for one in prepared),
+        "frame_index": _long([frame for frames in seen for frame in frames]),
+        "frame_time": torch.tensor(
+            [time[frame] for time, frames in zip(times, seen) for frame in frames]
+        ).float(),
         "aggregator_rows": _long(_shifted(sparse, first)),
         "keep_rows": _long(_shifted(dense, first)),
     }
+
+
+def _visual_rows(one: Prepared) -> int:
+    return len(one.clip.rows) + len(one.entries.crops)
 
 
 def _questions(prepared: Sequence[Prepared]) -> dict[str, Tensor]:

@@ -11,10 +11,10 @@ chat is then exactly the host's own prompt.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, Sequence
 
 from sama_plugin.dialog import spans
-from sama_plugin.dialog.sample import IMAGE_MARK, Media, Sample, Turn
+from sama_plugin.dialog.sample import IMAGE_MARK, Media, Region, Sample, Turn
 from sama_plugin.dialog.spans import Layout, Segment
 from sama_plugin.dialog.template import ChatTemplate
 from sama_plugin.dialog.tokens import REGION_MARK, token_ids
@@ -62,7 +62,8 @@ class Encoder:
         tokenizer: with the plugin's tokens added.
         adapter: the host adapter, for the wording of frames and the image placeholder.
         tokens_per_frame: visual tokens of one frame.
-        region_slots: vectors that stand for one region in the language model's input.
+        region_slots: vectors that stand for a region in the language model's input, where the
+            caller does not say how many it has.
         max_length: longest sequence; None for no limit. A longer sample is an error: truncation
             could cut a slot.
         max_question: longest question the aggregator reads; longer ones lose their first words,
@@ -88,20 +89,28 @@ class Encoder:
         self.max_length = max_length
         self.max_question = max_question
 
-    def encode(self, sample: Sample, plan: FramePlan) -> Encoded:
+    def encode(
+        self, sample: Sample, plan: FramePlan, slots: Optional[Sequence[int]] = None
+    ) -> Encoded:
         """Ids and labels of a whole conversation; an unanswered last turn ends with the generation
         prompt.
+
+        Args:
+            slots: vectors of each region of the sample, in text order.
 
         Raises:
             SlotError: slots and plan disagree. DataError: longer than `max_length`.
         """
         layout = Layout()
+        slots = self._slots(sample.regions, slots)
+        left = iter(slots)
         for number, turn in enumerate(sample.turns):
             opening = sample.system if number == 0 else None
-            layout.extend(self.ask(turn, plan, sample.media, first=number == 0, system=opening))
+            here = [next(left) for _ in turn.regions]
+            layout.extend(self.ask(turn, plan, sample.media, number == 0, opening, here))
             if turn.assistant is not None:
                 layout.extend(self.answer(turn))
-        spans.check_slots(layout, self.expected_slots(sample, plan), sample.id)
+        spans.check_slots(layout, self.expected_slots(sample, plan, slots), sample.id)
         self._check_length(layout, sample)
         return Encoded(layout, tuple(self.question(turn.user) for turn in sample.turns))
 
@@ -110,9 +119,9 @@ class Encoder:
         turn: Turn,
         plan: FramePlan,
         media: Media,
-        *,
         first: bool = True,
         system: Optional[str] = None,
+        slots: Optional[Sequence[int]] = None,
     ) -> Layout:
         """From the end of the previous answer (or the very start) to the generation prompt."""
         segments: list[Segment] = []
@@ -123,7 +132,8 @@ class Encoder:
         else:
             segments += self._literal(self.template.assistant_close + self.template.user_open)
         segments += spans.context(len(plan.aggregator))
-        segments += self._question_segments(turn.user, inline_images=media.kind == "images")
+        regions = self._slots(turn.regions, slots)
+        segments += self._question_segments(turn.user, regions, media.kind == "images")
         segments += self._literal(self.template.assistant_open)
         return spans.lay(segments, self.text)
 
@@ -157,11 +167,13 @@ class Encoder:
         kept = [position for position in range(len(ids)) if position not in lost]
         return Question(tuple(ids[i] for i in kept), tuple(kinds[i] for i in kept))
 
-    def expected_slots(self, sample: Sample, plan: FramePlan) -> dict[str, int]:
+    def expected_slots(
+        self, sample: Sample, plan: FramePlan, slots: Optional[Sequence[int]] = None
+    ) -> dict[str, int]:
         """Slots of every kind that plan and sample call for, before anything is tokenised."""
         return {
             "image": len(plan.llm) * self.adapter.placeholders(self.tokens_per_frame),
-            "region": len(sample.regions) * self.region_slots,
+            "region": sum(self._slots(sample.regions, slots)),
             "context": len(plan.aggregator) * len(sample.turns),
             "seg": len(sample.targets),
         }
@@ -174,10 +186,15 @@ class Encoder:
     def _frames(self, frames: int, video: bool) -> tuple[Segment, ...]:
         return self._literal(self.adapter.visual_prefix(frames, self.tokens_per_frame, video))
 
-    def _question_segments(self, user: str, inline_images: bool) -> list[Segment]:
+    def _slots(self, regions: Sequence[Region], slots: Optional[Sequence[int]]) -> Sequence[int]:
+        return [self.region_slots] * len(regions) if slots is None else slots
+
+    def _question_segments(
+        self, user: str, slots: Sequence[int], inline_images: bool
+    ) -> list[Segment]:
         segments: list[Segment] = []
         for number, words in enumerate(user.split(REGION_MARK)):
-            segments += spans.region(self.region_slots) if number else ()
+            segments += spans.region(slots[number - 1]) if number else ()
             for image, text in enumerate(words.split(IMAGE_MARK) if inline_images else [words]):
                 segments += self._frames(1, video=False) if image else ()
                 text = text[1:] if image and text.startswith("\n") else text

@@ -197,10 +197,7 @@ class SamaModel:
         self.segmenter.to(self.device)
         with self.call(batch) as call:
             output = forward(*args, **self.adapter.forward_inputs(self.host, kwargs))
-            planned = (
-                batch.regions * self.modules.region.slots,
-                self.modules.aggregator.count(batch),
-            )
+            planned = (batch.region_vectors, self.modules.aggregator.count(batch))
             if call.written != planned:
                 raise SlotError(
                     f"{call.written} (region, context) slots were written, {planned} were planned"

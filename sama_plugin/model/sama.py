@@ -73,7 +73,9 @@ class SamaModules(nn.Module):
 
         self.config, self.width, self.tokens = config, width, tokens
         self.input_rows = RowAdapter(rows, width)
-        self.region = build_region_encoder(config.region, width, config.aggregator.hidden)
+        self.region = build_region_encoder(
+            config.region, width, config.aggregator.hidden, compat=config.compat
+        )
         self.aggregator = build_aggregator(config.aggregator, width, scale)
         self.output_rows = RowAdapter(rows, width)
         self.seg_head: Optional[SegHead] = None
@@ -101,8 +103,8 @@ class SamaModules(nn.Module):
         question: Tensor,
         cache: Optional[VisualCache],
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Vectors for region placeholders (2R, C) and context placeholders (sum of F over prompts,
-        C).
+        """Vectors for region placeholders (X, C), two a region for `sama`, and for context
+        placeholders (sum of F over prompts, C).
 
         The third value is a zero scalar that keeps modules without work in the graph.
         """
@@ -116,6 +118,7 @@ class SamaModules(nn.Module):
             batch.entry_shape,
             batch.entry_owner,
             batch.regions,
+            batch.entry_place,
         )
         rows = batch.aggregator_rows
         context = self.aggregator(
@@ -130,7 +133,7 @@ class SamaModules(nn.Module):
             spatial=cache.spatial if cache is not None else None,
         )
         idle = 0.0 * (encoded.aggregator_rows.sum() + encoded.tokens.sum() + context.sum())
-        return encoded.tokens.flatten(0, 1), context, idle
+        return encoded.tokens.flatten(0, -2), context, idle
 
     def seg_prompt(
         self, states: Tensor, moment: Tensor, segmenter: Segmenter

@@ -50,7 +50,7 @@ class Canary:
         encoded: list[int] = []
 
         def count(module: Any, args: tuple, output: Any) -> None:
-            encoded.append(output.tokens.shape[0] * output.tokens.shape[1])
+            encoded.append(output.tokens.flatten(0, -2).shape[0])
 
         handle = self.sama.modules.region.register_forward_hook(count)
         self.sama.last_losses = {}

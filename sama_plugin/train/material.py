@@ -11,6 +11,7 @@ from typing import Optional, Sequence
 from sama_plugin.data.collate import Collator
 from sama_plugin.data.encode import Encoder
 from sama_plugin.data.mixture import MixtureDataset
+from sama_plugin.data.regions import region_rule
 from sama_plugin.data.sources import SourceConfig, open_source
 from sama_plugin.model.attach import SamaModel
 
@@ -43,19 +44,20 @@ def collator(sama: SamaModel, max_length: Optional[int] = None) -> Collator:
         sama.tokenizer,
         adapter,
         sama.modules.tokens,
-        region_slots=sama.modules.region.slots,
         max_length=max_length,
         max_question=config.aggregator.max_question,
     )
     pad_id = sama.tokenizer.pad_token_id
+    grid = adapter.grid(sama.host)
     return Collator(
         encoder,
         functools.partial(adapter.pixels, model=sama.host),
         sama.segmenter.preprocess if sama.modules.seg_head is not None else None,
-        adapter.grid(sama.host),
+        grid,
         config.frames,
         shape_size=config.region.shape_size,
         label_size=config.seg.label_size,
         pad_id=pad_id if pad_id is not None else sama.tokenizer.eos_token_id,
         context=config.aggregator.kind != "none",
+        regions=region_rule(config.region, grid, config.compat, config.seed),
     )
