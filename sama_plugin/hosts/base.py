@@ -167,6 +167,8 @@ HOSTS = Registry(
         "llava": "sama_plugin.hosts.llava.adapter:LlavaAdapter",
         "llava_next_video": "sama_plugin.hosts.llava.adapter:LlavaNextVideoAdapter",
         "llava_onevision": "sama_plugin.hosts.llava.adapter:LlavaOnevisionAdapter",
+        "qwen2_5_vl": "sama_plugin.hosts.qwen_vl.adapter:Qwen25VLAdapter",
+        "qwen3_vl": "sama_plugin.hosts.qwen_vl.adapter:Qwen3VLAdapter",
     },
 )
 

@@ -39,7 +39,7 @@ def segmenter() -> Any:
 
 def hold(model: Any, tokenizer: Any, **changes: Any) -> Any:
     """The plugin attached to a host."""
-    return attach(model, tokenizer, tiny_config(**changes), segmenter=segmenter())
+    return attach(model, tokenizer, tiny_config(frame_side=SIDE, **changes), segmenter=segmenter())
 
 
 def noise(frames: int = FRAMES) -> torch.Tensor:

@@ -8,6 +8,7 @@ for these token ids and these frames, written without the adapter.
 from __future__ import annotations
 
 import functools
+import inspect
 from dataclasses import dataclass
 from typing import Any, Callable
 
@@ -138,6 +139,60 @@ def llava_onevision(seed: int = 0) -> tuple[Any, Any]:
     return _made(LlavaOnevisionForConditionalGeneration, config, seed)
 
 
+def _qwen_tower(**changes: Any) -> dict[str, Any]:
+    return {
+        "hidden_size": 32,
+        "depth": 3,
+        "num_heads": 2,
+        "intermediate_size": 64,
+        "patch_size": 8,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+        "out_hidden_size": WIDTH,
+        **changes,
+    }
+
+
+def _qwen_text(family: str) -> dict[str, Any]:
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2, 2]}
+    return text_config(family, rope_parameters=rope, rope_scaling=dict(rope))
+
+
+def qwen2_5_vl(seed: int = 0) -> tuple[Any, Any]:
+    """Qwen2.5-VL with window attention in two of three vision layers."""
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    config = Qwen2_5_VLConfig(
+        vision_config=_qwen_tower(window_size=32, fullatt_block_indexes=[2]),
+        text_config=_qwen_text("qwen2_5_vl_text"),
+        tie_word_embeddings=False,
+        **_qwen_ids(),
+    )
+    return _made(Qwen2_5_VLForConditionalGeneration, config, seed)
+
+
+def qwen3_vl(seed: int = 0) -> tuple[Any, Any]:
+    """Qwen3-VL with two deepstack levels."""
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+    config = Qwen3VLConfig(
+        vision_config=_qwen_tower(deepstack_visual_indexes=[0, 1], num_position_embeddings=64),
+        text_config=_qwen_text("qwen3_vl_text"),
+        tie_word_embeddings=False,
+        **_qwen_ids(),
+    )
+    return _made(Qwen3VLForConditionalGeneration, config, seed)
+
+
+def _qwen_ids() -> dict[str, int]:
+    return {
+        "image_token_id": _id("<|image_pad|>"),
+        "video_token_id": _id("<|video_pad|>"),
+        "vision_start_token_id": _id("<|vision_start|>"),
+        "vision_end_token_id": _id("<|vision_end|>"),
+    }
+
+
 def _made(kind: Any, config: Any, seed: int) -> tuple[Any, Any]:
     import copy
 
@@ -165,7 +220,29 @@ def _videos(model: Any, ids: torch.Tensor, pixels: torch.Tensor) -> dict[str, An
     return {"pixel_values_videos": pixels[:, None]}
 
 
+def _patches(model: Any, ids: torch.Tensor, pixels: torch.Tensor) -> dict[str, Any]:
+    """Qwen's patch rows, one by one."""
+    rows = []
+    for frame in pixels:
+        for row in range(0, SIDE, 16):
+            for column in range(0, SIDE, 16):
+                for y in (row, row + 8):
+                    for x in (column, column + 8):
+                        patch = frame[:, y : y + 8, x : x + 8]
+                        rows.append(torch.stack([patch, patch], dim=1).flatten())
+    inputs = {
+        "pixel_values": torch.stack(rows),
+        "image_grid_thw": torch.tensor([[1, 8, 8]] * len(pixels)),
+    }
+    if "mm_token_type_ids" in inspect.signature(model.forward).parameters:  # transformers 5
+        inputs["mm_token_type_ids"] = (ids == _id("<|image_pad|>")).int()
+    return inputs
+
+
 TINY = {
+    "qwen2_5_vl": TinyHost(qwen2_5_vl, _patches),
+    "qwen3_vl": TinyHost(qwen3_vl, _patches),
+    "internvl_qwen3": TinyHost(functools.partial(internvl, family="qwen3"), _plain),
     "internvl": TinyHost(internvl, _plain),
     "llava": TinyHost(llava, _plain),
     "llava_next_video": TinyHost(llava_next_video, _one_video),
