@@ -1,7 +1,7 @@
 """Square frames to the patch rows Qwen's vision towers read.
 
 Each frame is an image of its own: grid_thw is (1, S / p, S / p), the frame twice along the
-tower's temporal patch. Rows come merge block by merge block, so that every `merge ** 2` neighbouring
+tower's temporal patch. Rows come merge block by merge block, so that `merge ** 2` neighbouring
 rows become one token and tokens are row-major.
 """
 
