@@ -87,7 +87,6 @@ class VideoSession:
             sama.tokenizer,
             sama.adapter,
             sama.modules.tokens,
-            sama.modules.region.slots,
             max_question=sama.config.aggregator.max_question,
         )
         self._end = self._encoder.text.literal(self._encoder.template.end)
@@ -165,6 +164,7 @@ class VideoSession:
         emit = stream or _ignore
         turn = self._read(text)
         self._visual.add(turn.plan.rows)
+        self._visual.add_regions(turn.regions)
         encoded = time.perf_counter()
         generation = self._answer(turn, max_new_tokens, sampling, emit)
         said = time.perf_counter()
@@ -266,6 +266,7 @@ class VideoSession:
         cache.
         """
         self._visual.add(turn.plan.rows)
+        self._visual.add_regions(turn.regions)
         self.turns.append(turn)
         self.answers.append(answer)
         self._past = None
@@ -290,7 +291,11 @@ class VideoSession:
         extra = tuple(sorted(pointed - set(self.plan.rows)))
         plan = dataclasses.replace(self.plan, extra=tuple(sorted({*self.plan.extra, *extra})))
         layout = self._encoder.ask(
-            sample.Turn(words, None, regions), plan, self.media, first=not self.turns
+            sample.Turn(words, None, regions),
+            plan,
+            self.media,
+            first=not self.turns,
+            slots=self._visual.region_slots(regions),
         )
         return Turn(text, words, regions, plan, self._encoder.question(words), tuple(layout.ids))
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sama_plugin.data.batch import SamaBatch
-from sama_plugin.data.collate import entries_on_rows
 from sama_plugin.data.encode import Question
+from sama_plugin.data.regions import Crop, VisualRow, region_rule
 from sama_plugin.dialog.sample import Region
 from sama_plugin.media.frames import FramePlan
 from sama_plugin.media.video import VideoReader
@@ -55,7 +56,13 @@ class VisualMemory:
 
     def __init__(self, sama: SamaModel, reader: VideoReader, plan: FramePlan):
         self.sama, self.reader, self.plan = sama, reader, plan
-        self.row: dict[int, int] = {}  # source frame to row of `features`
+        self.row: dict[VisualRow, int] = {}  # source frame, or crop of one, to row of `features`
+        self.rule = region_rule(
+            sama.config.region,
+            sama.adapter.grid(sama.host),
+            sama.config.compat,
+            sama.config.seed,
+        )
         self.features = torch.zeros(0, sama.modules.tokens, sama.modules.width, device=sama.device)
         self.deep: Optional[Tensor] = None  # what the host adds to its first layers, if it does
         self.times: list[float] = []
@@ -67,8 +74,8 @@ class VisualMemory:
 
     @property
     def encodes(self) -> int:
-        """Frames the vision tower has encoded; never more than there are different frames in the
-        turns' plans.
+        """Frames and crops the vision tower has encoded; never more than there are different ones
+        in the turns' plans.
         """
         return len(self.row)
 
@@ -77,14 +84,30 @@ class VisualMemory:
         new = [frame for frame in dict.fromkeys(frames) if frame not in self.row]
         for start in range(0, len(new), CHUNK):
             chunk = new[start : start + CHUNK]
-            pixels = self.sama.adapter.pixels(self.reader.frames(chunk), self.sama.host)
-            visual = self.sama.encode_frames(pixels)  # (n, N, C)
-            self.features = torch.cat([self.features.to(visual.features.dtype), visual.features])
-            if visual.deep is not None:
-                before = visual.deep[:0] if self.deep is None else self.deep
-                self.deep = torch.cat([before, visual.deep])  # (NF, D, N, C)
-            self.times += self.reader.times(chunk)
-            self.row.update({frame: len(self.row) + number for number, frame in enumerate(chunk)})
+            self._encode(chunk, self.reader.frames(chunk))
+
+    def add_regions(self, regions: Sequence[Region]) -> None:
+        """Encode what the region encoder reads of these and is not there yet."""
+        entries = self.rule.entries(regions, self.reader.size)
+        self.add([row for row in entries.seen if not isinstance(row, Crop)])
+        for crop in entries.crops:
+            if crop not in self.row:
+                self._encode([crop], crop.cut(self.reader.frames([crop.frame])[0])[None])
+
+    def region_slots(self, regions: Sequence[Region]) -> list[int]:
+        """Tokens of each region; counted on the encoded frames where a released encoder cannot say
+        it before.
+        """
+        count = getattr(self.sama.modules.region, "count", None)
+        if count is None:
+            return [self.rule.slots(region, self.reader.size) for region in regions]
+        self.add_regions(regions)
+        entries = self.rule.entries(regions, self.reader.size)
+        features = self.features[self._rows(entries.seen)]  # (M, N, C)
+        weights = torch.from_numpy(entries.weights).to(features.device)
+        owner = torch.tensor(entries.owner, device=features.device)
+        mine = [owner == number for number in range(len(regions))]
+        return [count(features[one], weights[one]) for one in mine]
 
     @property
     def cache(self) -> VisualCache:
@@ -99,14 +122,10 @@ class VisualMemory:
         questions = [turn.question for turn in prompted]
         length = max((len(question.ids) for question in questions), default=1)
         owners = [number for number, turn in enumerate(prompted) for _ in turn.regions]
-        entries = entries_on_rows(
-            [region for turn in prompted for region in turn.regions],
-            self.row,
-            self.reader.size,
-            self.sama.adapter.grid(self.sama.host),
-            self.sama.config.region.shape_size,
-        )
-        frames = sorted(self.row, key=self.row.get)
+        regions = [region for turn in prompted for region in turn.regions]
+        entries = self.rule.entries(regions, self.reader.size)
+        place = entries.place
+        frames = [_frame(row) for row in sorted(self.row, key=self.row.get)]
         return SamaBatch(
             frame_owner=_long([0] * len(frames)),
             frame_index=_long(frames),
@@ -121,14 +140,29 @@ class VisualMemory:
             question_kind=_padded([question.kinds for question in questions], length),
             region_prompt=_long(owners),
             entry_owner=_long(entries.owner),
-            entry_row=_long(entries.row),
+            entry_row=self._rows(entries.seen),
             entry_weights=torch.from_numpy(entries.weights),
             entry_shape=torch.from_numpy(entries.shape),
+            entry_place=None if place is None else torch.from_numpy(place),
+            region_slots=_long(self.region_slots(regions)),
             sample_ids=[self.reader.name],
         )
 
-    def _rows(self, frames: Sequence[int]) -> Tensor:
-        return _long([self.row[frame] for frame in frames])
+    def _encode(self, rows: Sequence[VisualRow], frames: np.ndarray) -> None:
+        visual = self.sama.encode_frames(self.sama.adapter.pixels(frames, self.sama.host))
+        self.features = torch.cat([self.features.to(visual.features.dtype), visual.features])
+        if visual.deep is not None:
+            before = visual.deep[:0] if self.deep is None else self.deep
+            self.deep = torch.cat([before, visual.deep])  # (NF, D, N, C)
+        self.times += self.reader.times([_frame(row) for row in rows])
+        self.row.update({row: len(self.row) + number for number, row in enumerate(rows)})
+
+    def _rows(self, seen: Sequence[VisualRow]) -> Tensor:
+        return _long([self.row[row] for row in seen])
+
+
+def _frame(row: VisualRow) -> int:
+    return row.frame if isinstance(row, Crop) else row
 
 
 def _long(values: Sequence[int]) -> Tensor:

@@ -24,6 +24,7 @@ from sama_plugin.data.batch import SamaBatch
 from sama_plugin.errors import SlotError
 from sama_plugin.hosts.base import VisualRows
 from sama_plugin.model.config import SamaConfig
+from sama_plugin.nn import released
 from sama_plugin.nn.losses import click_loss, object_score_loss, point_sampled_mask_loss
 from sama_plugin.nn.rows import RowAdapter
 from sama_plugin.nn.seg import SegHead
@@ -131,9 +132,19 @@ class SamaModules(nn.Module):
             batch.question_kind,
             encoded.aggregator_rows,
             spatial=cache.spatial if cache is not None else None,
+            row_bias=self._released_bias(batch),
         )
         idle = 0.0 * (encoded.aggregator_rows.sum() + encoded.tokens.sum() + context.sum())
         return encoded.tokens.flatten(0, -2), context, idle
+
+    def _released_bias(self, batch: SamaBatch) -> Optional[Tensor]:
+        """(P, h) the stray vector of released SAMA models, see `nn/released.py`; else nothing."""
+        kinds = (self.config.compat, self.config.region.kind, self.config.aggregator.kind)
+        if kinds != ("released", "sama", "sama"):
+            return None
+        scale = released.training_scale if self.training else released.inference_scale
+        row = released.missing_region_row(self.region)  # (h,)
+        return scale(batch.prompt_owner, batch.region_prompt).to(row)[:, None] * row
 
     def seg_prompt(
         self, states: Tensor, moment: Tensor, segmenter: Segmenter
