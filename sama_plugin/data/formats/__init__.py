@@ -36,6 +36,17 @@ FORMATS = Registry(
         "videorefer_vl3": "sama_plugin.data.formats.videorefer_vl3",
         "vidstg": "sama_plugin.data.formats.vidstg",
         "youtube_vis": "sama_plugin.data.formats.youtube_vis",
+        "coco": "sama_plugin.data.formats.coco",
+        "cvat": "sama_plugin.data.formats.cvat",
+        "hc_stvg": "sama_plugin.data.formats.hc_stvg",
+        "label_studio": "sama_plugin.data.formats.label_studio",
+        "chat_univi": "sama_plugin.data.formats.llava",
+        "llava": "sama_plugin.data.formats.llava",
+        "png_masks": "sama_plugin.data.formats.png_masks",
+        "polygons": "sama_plugin.data.formats.polygons",
+        "reasonvos": "sama_plugin.data.formats.reasonvos",
+        "ref_davis17": "sama_plugin.data.formats.ref_davis17",
+        "swift_objects": "sama_plugin.data.formats.swift_objects",
     },
 )
 

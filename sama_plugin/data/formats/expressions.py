@@ -9,8 +9,9 @@ from __future__ import annotations
 import zlib
 from typing import Optional, Sequence
 
-from sama_plugin.dialog.sample import Target, Turn
-from sama_plugin.dialog.tokens import SEG
+from sama_plugin.dialog.sample import Region, Target, Turn
+from sama_plugin.dialog.tokens import REGION_MARK, SEG
+from sama_plugin.media.prompts import RegionPrompt
 from sama_plugin.media.tracks import MaskTrack
 
 ASK = (
@@ -57,3 +58,21 @@ def instances(category: str, tracks: Sequence[Optional[MaskTrack]]) -> Turn:
     marks = ", ".join(f"<p> {category} </p> {SEG}" for _ in tracks)
     targets = tuple(Target(category, track) for track in tracks)
     return Turn(f"Please segment every {category}.", f"{marks}.", targets=targets)
+
+
+def pointed(name: str, track: MaskTrack) -> Turn:
+    """A turn about an object that no words name: it is pointed at where it is first seen."""
+    first = next(frame for frame in track.frames() if track.rles[frame] is not None)
+    region = Region((RegionPrompt.from_mask(first, track.rles[first]),), name=name)
+    ask = f"Segment {REGION_MARK} through the video."
+    return Turn(ask, f"{SEG}.", (region,), (Target(name, track),))
+
+
+def objects(tracks: Sequence[tuple[str, MaskTrack]]) -> list[Turn]:
+    """Turns about named objects: one a name, with every instance; nameless ones are pointed at."""
+    named: dict[str, list[Optional[MaskTrack]]] = {}
+    for name, track in tracks:
+        named.setdefault(name, []).append(track)
+    turns = [instances(name, found) for name, found in named.items() if name]
+    nameless = [track for name, track in tracks if not name]
+    return turns + [pointed(f"object {number}", one) for number, one in enumerate(nameless, 1)]

@@ -16,6 +16,7 @@ from typing import Any, Iterable, Iterator, Mapping, Optional, Union
 
 from sama_plugin.data.formats import expressions, files
 from sama_plugin.data.formats.listed_clip import ListedClip
+from sama_plugin.data.formats.video_expressions import as_data_error, videos
 from sama_plugin.data.library import Library
 from sama_plugin.data.report import RecordReport, Report, Strict
 from sama_plugin.dialog.sample import Sample, Turn
@@ -35,6 +36,7 @@ def read(
     masks: str = "auto",
     folders: Optional[Mapping[str, str]] = None,
     expressions_per_sample: int = 5,
+    counted: str = "file",
 ) -> Iterator[Sample]:
     """Samples of a `meta_expressions.json`; see `data.formats.Format`.
 
@@ -43,25 +45,26 @@ def read(
         masks: "dictionary", "png", or "auto" (the dictionary where there is one).
         folders: video name to path below `root`, where they differ.
         expressions_per_sample: consecutive expressions of a video that share a conversation.
+        counted: order of the videos in which the dictionary counts expressions, "file" or "sorted".
     """
     report, library = report or Strict(), Library(root, probe)
-    videos = files.load_json(path).get("videos", {})
+    found = videos(path)
     dictionary = _dictionary(Path(path).parent) if masks != "png" else None
     if dictionary is None and masks == "dictionary":
         raise DataError(
             "no mask_dict.json or .pkl beside it", file=str(path), reason="missing_file"
         )
     counter = 0
-    for name, video in videos.items():
-        local = RecordReport(report, str(path), name)
-        first, counter = counter, counter + len(video["expressions"])
+    for name in sorted(found) if counted == "sorted" else found:
+        video, local = found[name], RecordReport(report, str(path), name)
+        first, counter = counter, counter + len(video.get("expressions", ()))
         try:
             clip = _Clip(name, video, Path(path).parent, library, (folders or {}).get(name, name))
-        except DataError as error:
-            local.drop(error)
+        except (DataError, KeyError, TypeError) as error:
+            local.drop(as_data_error(error))
             continue
         turns = []
-        for offset, key in enumerate(sorted(video["expressions"])):
+        for offset, key in enumerate(sorted(video.get("expressions", ()))):
             try:
                 turns.append(_turn(video["expressions"][key], clip, dictionary, first + offset))
             except DataError as error:
@@ -137,7 +140,7 @@ def _turn(
     expression = entry.get("exp") or ""
     if not expression.strip():
         raise DataError("the expression is empty", reason="empty_expression")
-    if "obj_id" not in entry:
+    if dictionary is None and "obj_id" not in entry:
         return expressions.turn(expression, None, answered=False)
     if dictionary is None:
         return expressions.turn(expression, clip.png_track(str(entry["obj_id"])))

@@ -11,15 +11,13 @@ import os
 from pathlib import Path
 from typing import Iterator, Optional
 
-from sama_plugin.data.formats import files
+from sama_plugin.data.formats import expressions, files
 from sama_plugin.data.formats.segmentations import read_segmentation
 from sama_plugin.data.formats.video_expressions import as_data_error
 from sama_plugin.data.library import Library
 from sama_plugin.data.report import RecordReport, Report, Strict
-from sama_plugin.dialog.sample import Media, Region, Sample, Target, Turn
-from sama_plugin.dialog.tokens import REGION_MARK, SEG
+from sama_plugin.dialog.sample import Media, Sample
 from sama_plugin.errors import DataError
-from sama_plugin.media.prompts import RegionPrompt
 from sama_plugin.media.tracks import MaskTrack
 
 STRIDE = 4
@@ -50,7 +48,8 @@ def read(
             nested = (library.root / inside).is_file() and not inside.startswith("..")
             source = library.find(inside if nested else f"{name}.mp4")
             turns = tuple(
-                _pointed(number, track) for number, track in tracks(file, source, library)
+                expressions.pointed(f"object {number}", track)
+                for number, track in tracks(file, source, library)
             )
             media = Media("video", source, STRIDE)
             sample = Sample(file.stem, media, turns, source=str(file)).validate()
@@ -81,10 +80,3 @@ def tracks(path: files.PathLike, source: str, library: Library) -> Iterator[tupl
         if any(read_entries):
             rles = {STRIDE * index: rle for index, rle in enumerate(read_entries)}
             yield column, MaskTrack(size=size, total=total, rles=rles)
-
-
-def _pointed(number: int, track: MaskTrack) -> Turn:
-    first = next(frame for frame in track.frames() if track.rles[frame] is not None)
-    region = Region((RegionPrompt.from_mask(first, track.rles[first]),), name=f"object {number}")
-    target = Target(f"object {number}", track)
-    return Turn(f"Segment {REGION_MARK} through the video.", f"{SEG}.", (region,), (target,))
