@@ -15,7 +15,7 @@ import numpy as np
 from sama_plugin.errors import DataError
 from sama_plugin.eval.matching import best_assignment
 from sama_plugin.eval.series import Series, summarise
-from sama_plugin.eval.similarity import boundary_accuracy, every_pair, region_similarity
+from sama_plugin.eval.similarity import both, every_pair
 
 MOST_PROPOSALS = 20
 VOID = 255
@@ -53,9 +53,7 @@ def semi_supervised(target: np.ndarray, prediction: np.ndarray) -> dict[int, Obj
     for number in range(1, int(first.max(initial=0)) + 1):
         wanted = (target[1:-1] == number) & ~void
         found = (prediction[1:-1] == number) & ~void
-        scores[number] = ObjectScore(
-            region_similarity(wanted, found), boundary_accuracy(wanted, found)
-        )
+        scores[number] = ObjectScore(*both(wanted, found))
     return scores
 
 

@@ -15,7 +15,7 @@ from typing import Mapping, Optional, Sequence
 import numpy as np
 
 from sama_plugin.errors import DataError
-from sama_plugin.eval.similarity import boundary_accuracy, region_similarity
+from sama_plugin.eval.similarity import both
 from sama_plugin.media.masks import RLE, decode
 
 MEASURES = ("J", "F", "A", "R")
@@ -67,7 +67,7 @@ def score(
         foreground: (T, H, W), union of all annotated objects of the clip; gives A and R.
     """
     target, prediction = target != 0, prediction != 0
-    similarity = region_similarity(target, prediction), boundary_accuracy(target, prediction)
+    similarity = both(target, prediction)
     if foreground is None:
         return ExpressionScore(*similarity)
     accuracy = (target == prediction).mean((1, 2))

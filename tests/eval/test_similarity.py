@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sama_plugin.eval.similarity import boundary_accuracy, dilate, region_similarity
+from sama_plugin.eval import bitmaps
+from sama_plugin.eval.similarity import both, boundary_accuracy, every_pair, region_similarity
 from tests.eval.golden import topics
 
 
@@ -59,13 +60,54 @@ def foreground(folder, frames):
     return np.stack([np.asarray(Image.open(folder / f"{frame}.png")) > 0 for frame in frames])
 
 
-@given(arrays(bool, (2, 9, 11)), st.integers(0, 4))
-def test_dilation_is_the_disk(masks, radius):
-    y, x = np.mgrid[:9, :11]
+WIDTHS = st.sampled_from([1, 7, 63, 64, 65, 130])
+
+
+@given(st.data(), WIDTHS)
+def test_packing_is_undone_and_counts(data, width):
+    masks = data.draw(arrays(bool, (2, 3, width)))
+    words = bitmaps.pack(masks)
+    assert np.array_equal(bitmaps.unpack(words, width), masks)
+    assert np.array_equal(bitmaps.count(words), masks.sum((1, 2)))
+
+
+def test_counting_without_the_newest_numpy(monkeypatch):
+    masks = np.random.default_rng(0).random((2, 5, 70)) < 0.5
+    monkeypatch.delattr(np, "bitwise_count", raising=False)
+    assert np.array_equal(bitmaps.count(bitmaps.pack(masks)), masks.sum((1, 2)))
+
+
+@settings(max_examples=40)
+@given(st.data(), WIDTHS, st.integers(0, 9))
+def test_dilation_is_the_disk(data, width, radius):
+    masks = data.draw(arrays(bool, (2, 9, width)))
+    y, x = np.mgrid[:9, :width]
     expected = np.zeros_like(masks)
     for frame, row, column in np.argwhere(masks):
         expected[frame] |= (y - row) ** 2 + (x - column) ** 2 <= radius**2
-    assert np.array_equal(dilate(masks, radius), expected)
+    grown = bitmaps.unpack(bitmaps.dilate(bitmaps.pack(masks), radius), width)
+    assert np.array_equal(grown, expected)
+
+
+@settings(max_examples=40)
+@given(st.data(), WIDTHS)
+def test_outlines_differ_from_a_neighbour(data, width):
+    masks = data.draw(arrays(bool, (2, 4, width)))
+    padded = np.pad(masks, ((0, 0), (0, 1), (0, 1)), mode="edge")
+    others = padded[:, :-1, 1:], padded[:, 1:, :-1], padded[:, 1:, 1:]
+    expected = np.logical_or.reduce([masks ^ other for other in others])
+    lines = bitmaps.outline(bitmaps.pack(masks), width - 1)
+    assert np.array_equal(bitmaps.unpack(lines, width), expected)
+
+
+@given(st.integers(0, 200), st.integers(0, 30))
+def test_cutting_out_changes_nothing(column, row):
+    """Small masks anywhere in a wide picture: the part that is looked at has their surroundings."""
+    target, prediction = np.zeros((2, 1, 40, 210), bool)
+    target[0, row : row + 6, column : column + 9] = True
+    prediction[0, row : row + 8, max(0, column - 3) : column + 4] = True
+    (whole,) = every_pair([prediction], [target])[0]  # does not cut out
+    assert np.array_equal(both(target, prediction), whole)
 
 
 @given(arrays(bool, (1, 12, 13)), arrays(bool, (1, 12, 13)))
