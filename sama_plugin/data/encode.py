@@ -11,9 +11,10 @@ chat is then exactly the host's own prompt.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Optional, Protocol, Sequence
 
 from sama_plugin.dialog import spans
+from sama_plugin.dialog.released import WORDINGS
 from sama_plugin.dialog.sample import IMAGE_MARK, Media, Region, Sample, Turn
 from sama_plugin.dialog.spans import Layout, Segment
 from sama_plugin.dialog.template import ChatTemplate
@@ -55,6 +56,34 @@ class Encoded:
         return len(self.layout.ids)
 
 
+class Wording(Protocol):
+    """What is written between frames, context and question."""
+
+    def visual_prefix(self, items: int, tokens: int, video: bool) -> str:
+        """`items` frames or images of `tokens` image placeholders each."""
+
+    def context_end(self, regions: int) -> str:
+        """What follows the context of a question with this many regions."""
+
+
+@dataclass(frozen=True)
+class HostWording:
+    """Frames as the host words them, and a line for the context."""
+
+    adapter: Any
+
+    def visual_prefix(self, items: int, tokens: int, video: bool) -> str:
+        return self.adapter.visual_prefix(items, tokens, video)
+
+    def context_end(self, regions: int) -> str:
+        return "\n"
+
+
+def wording_of(adapter: Any, compat: str) -> Wording:
+    """The host's own wording, or the one released checkpoints answer in."""
+    return WORDINGS["inference_video"] if compat == "released" else HostWording(adapter)
+
+
 class Encoder:
     """Tokenises for one host.
 
@@ -68,6 +97,7 @@ class Encoder:
             could cut a slot.
         max_question: longest question the aggregator reads; longer ones lose their first words,
             never a region.
+        wording: what stands between frames, context and question; by default the host's own.
     """
 
     def __init__(
@@ -78,7 +108,9 @@ class Encoder:
         region_slots: int = 2,
         max_length: Optional[int] = None,
         max_question: Optional[int] = None,
+        wording: Optional[Wording] = None,
     ):
+        self.wording = wording or HostWording(adapter)
         self.text = TextEncoder(tokenizer)
         self.ids = token_ids(tokenizer)
         self.template = ChatTemplate.probe(tokenizer)
@@ -131,7 +163,7 @@ class Encoder:
             segments += self._visual(plan, media)
         else:
             segments += self._literal(self.template.assistant_close + self.template.user_open)
-        segments += spans.context(len(plan.aggregator))
+        segments += spans.context(len(plan.aggregator), self.wording.context_end(len(turn.regions)))
         regions = self._slots(turn.regions, slots)
         segments += self._question_segments(turn.user, regions, media.kind == "images")
         segments += self._literal(self.template.assistant_open)
@@ -184,7 +216,7 @@ class Encoder:
         return self._frames(len(plan.llm), video=media.kind == "video")
 
     def _frames(self, frames: int, video: bool) -> tuple[Segment, ...]:
-        return self._literal(self.adapter.visual_prefix(frames, self.tokens_per_frame, video))
+        return self._literal(self.wording.visual_prefix(frames, self.tokens_per_frame, video))
 
     def _slots(self, regions: Sequence[Region], slots: Optional[Sequence[int]]) -> Sequence[int]:
         return [self.region_slots] * len(regions) if slots is None else slots

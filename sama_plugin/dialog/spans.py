@@ -97,11 +97,11 @@ def region(slots: int) -> tuple[Segment, ...]:
     )
 
 
-def context(frames: int) -> tuple[Segment, ...]:
-    """One context slot a frame and a newline; nothing without frames."""
+def context(frames: int, end: str = "\n") -> tuple[Segment, ...]:
+    """One context slot a frame and `end`; nothing without frames."""
     if frames == 0:
         return ()
-    return (Segment("context", CONTEXT_SLOT, frames), Segment("text", "\n"))
+    return (Segment("context", CONTEXT_SLOT, frames), *((Segment("text", end),) if end else ()))
 
 
 def grounded(answer: str) -> tuple[Segment, ...]:

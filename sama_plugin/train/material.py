@@ -9,7 +9,7 @@ import functools
 from typing import Optional, Sequence
 
 from sama_plugin.data.collate import Collator
-from sama_plugin.data.encode import Encoder
+from sama_plugin.data.encode import Encoder, wording_of
 from sama_plugin.data.mixture import MixtureDataset
 from sama_plugin.data.regions import region_rule
 from sama_plugin.data.sources import SourceConfig, open_source
@@ -46,6 +46,7 @@ def collator(sama: SamaModel, max_length: Optional[int] = None) -> Collator:
         sama.modules.tokens,
         max_length=max_length,
         max_question=config.aggregator.max_question,
+        wording=wording_of(adapter, config.compat),
     )
     pad_id = sama.tokenizer.pad_token_id
     grid = adapter.grid(sama.host)
