@@ -49,6 +49,10 @@ FAMILIES = [
 
 def build(family: str, seed: int = 0, **changes: Any) -> tuple[Any, Any]:
     """Native InternVL over a tiny language model of `family`; untied, so that heads differ."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    if family not in CONFIG_MAPPING_NAMES:
+        pytest.skip(f"this transformers has no {family} (internlm3 came with 5)")
     return internvl(seed, tied=False, family=family, **{**TABLE[family][0], **changes})
 
 
@@ -95,7 +99,7 @@ def test_injected_vectors_have_the_size_of_the_hosts_own_words(family):
 
 
 def test_gemma_scales_in_its_embedding_and_granite_later():
-    assert hold(*build("gemma2")).taps.scale == pytest.approx(48**0.5, rel=1e-3)
+    assert hold(*build("gemma3_text")).taps.scale == pytest.approx(48**0.5, rel=1e-3)
     assert hold(*build("granite")).taps.scale == 1.0
 
 

@@ -159,11 +159,11 @@ def _qwen_text(family: str) -> dict[str, Any]:
 
 
 def qwen2_5_vl(seed: int = 0) -> tuple[Any, Any]:
-    """Qwen2.5-VL with window attention in two of three vision layers."""
+    """Qwen2.5-VL with window attention (one token a window) in two of three vision layers."""
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     config = Qwen2_5_VLConfig(
-        vision_config=_qwen_tower(window_size=32, fullatt_block_indexes=[2]),
+        vision_config=_qwen_tower(window_size=16, fullatt_block_indexes=[2]),
         text_config=_qwen_text("qwen2_5_vl_text"),
         tie_word_embeddings=False,
         **_qwen_ids(),
