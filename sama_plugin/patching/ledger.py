@@ -1,31 +1,35 @@
 """What was changed in somebody else's code, why, and how it is put back.
 
-Every change to a host library goes through one `Ledger`: a wrapped attribute is restored by
-`revert()`, newest first; an effect on a live object (a model that was attached) is noted. The
-launcher prints each line as it happens, so a log says what an unmodified script really ran with.
+Every change to a host library goes through one `Ledger`: attributes and instance classes are
+restored by `revert()`, newest first; an effect on a live object (a model that was attached) is
+noted. The launcher prints each line as it happens, so a log says what an unmodified script really
+ran with, and ranks compare `digest()` before they train together.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Literal, Optional
 
 from sama_plugin.errors import PluginError
 
-_ABSENT = object()
+ABSENT = object()
+Verb = Literal["wrapped", "replaced", "added", "swapped the class of", "left", "changed", "allowed"]
 
 
 @dataclass(frozen=True)
 class Change:
-    """One line of the ledger: what was touched and why; `undone` by `revert` or not (objects of the
-    script)."""
+    """One line of the ledger: what was done to what, and why; `undone` by `revert` or not (objects
+    of the script)."""
 
     target: str
     reason: str
     undone: bool
+    verb: Verb = "wrapped"
 
     def __str__(self) -> str:
-        return f"{'wrapped' if self.undone else 'changed'} {self.target}: {self.reason}"
+        return f"{self.verb} {self.target}: {self.reason}"
 
 
 @dataclass
@@ -45,36 +49,60 @@ class Ledger:
             PluginError: the attribute does not exist (the library is newer or older than this
             plugin knows).
         """
-        original = getattr(owner, attribute, _ABSENT)
-        target = f"{_name(owner)}.{attribute}"
-        if original is _ABSENT:
+        original = getattr(owner, attribute, ABSENT)
+        if original is ABSENT:
             raise PluginError(
-                f"cannot wrap {target}: there is no such attribute in the installed version; "
-                "use the library API (sama_plugin.attach) instead of the launcher"
+                f"cannot wrap {describe(owner)}.{attribute}: there is no such attribute in the "
+                "installed version; use the library API (sama_plugin.attach) instead of the "
+                "launcher"
             )
-        before = vars(owner).get(attribute, _ABSENT)
-        replacement = make(original)
-        setattr(owner, attribute, replacement)
-        self._undo.append((owner, attribute, before, replacement))
-        self._record(Change(target, reason, undone=True))
+        self.put(owner, attribute, make(original), reason, "wrapped")
         return original
 
-    def note(self, target: str, reason: str) -> None:
+    def put(self, owner: Any, attribute: str, value: Any, reason: str, verb: Verb) -> None:
+        """Set `owner.attribute` to `value`, to be put back by `revert`."""
+        before = vars(owner).get(attribute, ABSENT)
+        setattr(owner, attribute, value)
+        self._undo.append((owner, attribute, before, vars(owner)[attribute]))
+        self._record(Change(f"{describe(owner)}.{attribute}", reason, undone=True, verb=verb))
+
+    def swap_class(self, instance: Any, subclass: type, reason: str) -> None:
+        """Make `instance` one of `subclass`, so that code that names its class still finds it.
+
+        Raises:
+            PluginError: `subclass` does not inherit from the instance's class.
+        """
+        before = type(instance)
+        if before is subclass:
+            return
+        if not issubclass(subclass, before):
+            raise PluginError(
+                f"cannot make a {subclass.__qualname__} of a {before.__qualname__}: it is no "
+                "subclass of it"
+            )
+        instance.__class__ = subclass
+        self._undo.append((instance, "__class__", before, subclass))
+        self._record(Change(f"a {describe(before)}", reason, True, "swapped the class of"))
+
+    def note(self, target: str, reason: str, verb: Verb = "changed") -> None:
         """Record an effect on an object of the script; it lives and dies with that object."""
-        self._record(Change(target, reason, undone=False))
+        self._record(Change(target, reason, undone=False, verb=verb))
 
     def revert(self) -> None:
-        """Put every wrapped attribute back, newest first.
+        """Put everything back, newest first.
 
         Raises:
             PluginError: somebody replaced an attribute after us; it is left as it is.
         """
         foreign = []
         while self._undo:
-            owner, attribute, before, replacement = self._undo.pop()
-            if vars(owner).get(attribute) is not replacement:
-                foreign.append(f"{_name(owner)}.{attribute}")
-            elif before is _ABSENT:
+            owner, attribute, before, ours = self._undo.pop()
+            if attribute == "__class__":
+                foreign += [] if type(owner) is ours else [describe(type(owner))]
+                owner.__class__ = before if type(owner) is ours else type(owner)
+            elif vars(owner).get(attribute) is not ours:
+                foreign.append(f"{describe(owner)}.{attribute}")
+            elif before is ABSENT:
                 delattr(owner, attribute)
             else:
                 setattr(owner, attribute, before)
@@ -88,6 +116,10 @@ class Ledger:
         """The ledger as text, one line a change."""
         return [str(change) for change in self.changes]
 
+    def digest(self) -> str:
+        """Of all lines: equal on ranks that changed the same things for the same reasons."""
+        return hashlib.sha256("\n".join(self.lines()).encode()).hexdigest()[:16]
+
     def __enter__(self) -> Ledger:
         return self
 
@@ -100,7 +132,8 @@ class Ledger:
             self.announce(str(change))
 
 
-def _name(owner: Any) -> str:
+def describe(owner: Any) -> str:
+    """The dotted name of a module, class or function."""
     module = getattr(owner, "__module__", "")
     name = getattr(owner, "__qualname__", getattr(owner, "__name__", type(owner).__name__))
     return f"{module}.{name}" if module else name
