@@ -96,6 +96,12 @@ def read_config(folder: Union[str, Path]) -> SamaConfig:
     return config
 
 
+def read_modules(folder: Union[str, Path]) -> dict[str, Tensor]:
+    """The tensors of a checkpoint's plugin modules, as they are stored."""
+    _read(Path(folder))
+    return _load(Path(folder) / "modules.safetensors")
+
+
 def load_adapter(sama: SamaModel, folder: Union[str, Path]) -> Any:
     """Load a checkpoint into an attached host; returns the model to call (a PeftModel when there is
     LoRA).
