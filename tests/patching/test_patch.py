@@ -87,11 +87,12 @@ def test_applying_twice_changes_nothing(host):
 
 
 def test_a_wrapper_around_ours_is_not_ours(host):
+    patch = build_patch(host)
     with Ledger() as ledger:
-        apply([build_patch(host)], ledger)
+        apply([patch], ledger)
         ours = host.build
         host.build = functools.wraps(ours)(lambda n: ours(n))
-        assert state(build_patch(host)).verdict == "unverified"
+        assert state(patch).verdict == "unverified"
         host.build = ours
 
 
