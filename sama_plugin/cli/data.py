@@ -90,7 +90,7 @@ def _peek(args: argparse.Namespace) -> int:
 
 
 def _convert(args: argparse.Namespace) -> int:
-    from sama_plugin.data.formats import FORMATS
+    from sama_plugin.data.formats import FORMATS, read_samples
     from sama_plugin.data.report import Quarantine, Strict
 
     writer = FORMATS.get(args.to)
@@ -99,7 +99,7 @@ def _convert(args: argparse.Namespace) -> int:
     (source,), _ = _sources(args)
     root = source.root or Path(source.path).parent
     report: Any = Quarantine() if args.keep_good else Strict()
-    samples = FORMATS.get(source.format).read(source.path, root, report=report, **source.options)
+    samples = read_samples(source.format, source.path, root, report, **source.options)
     count = writer.write(samples, args.out, root)
     print(f"{args.out}: {count} records, media paths from {root}")
     if args.keep_good and report.dropped:

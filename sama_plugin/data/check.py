@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from sama_plugin.data.decode import check_fits
-from sama_plugin.data.formats import FORMATS
+from sama_plugin.data.formats import read_samples
 from sama_plugin.data.report import Quarantine
 from sama_plugin.data.sources import SourceConfig
 from sama_plugin.dialog.sample import Sample
@@ -91,9 +91,9 @@ def check_source(
     policy = config.frames or frames or FramePolicy()
     media = _MediaCheck(policy, decode)
     root = config.root or Path(config.path).parent
-    module = FORMATS.get(config.format)
+    options = config.options
     try:
-        for sample in module.read(config.path, root, report=report, probe=True, **config.options):
+        for sample in read_samples(config.format, config.path, root, report, probe=True, **options):
             _check_sample(sample, media, report, result.counts)
             if progress is not None:
                 progress(result.counts["samples"])

@@ -81,7 +81,19 @@ def check_fits(sample: Sample, size: Sequence[int], total: int) -> None:
         for prompt in region.prompts:
             prompt.validate(height, width, total)
     for number, target in enumerate(sample.targets):
-        if target.track is not None and tuple(target.track.size) != (height, width):
+        if target.track is None:
+            continue
+        last = max((frame for frame, rle in target.track.rles.items() if rle), default=0)
+        if last >= total:
+            raise DataError(
+                f"the masks of target {number} reach behind the end of the clip",
+                file=sample.source or None,
+                record=sample.id,
+                found=f"frame {last}",
+                expected=f"at most {total - 1}",
+                reason="frame_out_of_range",
+            )
+        if tuple(target.track.size) != (height, width):
             raise DataError(
                 f"the masks of target {number} have another size than the clip",
                 file=sample.source or None,

@@ -10,8 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Optional, Protocol
 
-from sama_plugin.errors import DataError
+from sama_plugin.errors import DataError, MediaError, SamaError
 from sama_plugin.logs import get_logger, warn_once
+
+MALFORMED = (SamaError, AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
+"""What a parser meets in a record whose fields are absent or of the wrong kind; caught record by
+record, so that no record can stop a run or a worker."""
 
 
 class Report(Protocol):
@@ -81,8 +85,24 @@ class RecordReport:
     def __init__(self, report: Report, file: str, record: Any):
         self.report, self.file, self.record = report, file, record
 
-    def drop(self, error: DataError, field: Optional[str] = None) -> None:
-        self.report.drop(error.at(file=self.file, record=self.record, field=field))
+    def drop(self, error: Exception, field: Optional[str] = None) -> None:
+        """What is lost, and why: one of `MALFORMED`."""
+        found = as_data_error(error)
+        self.report.drop(found.at(file=self.file, record=self.record, field=field))
 
     def note(self, error: DataError, field: Optional[str] = None) -> None:
         self.report.note(error.at(file=self.file, record=self.record, field=field))
+
+
+def as_data_error(error: Exception) -> DataError:
+    """What a record did to its parser, as the error of a record."""
+    if isinstance(error, DataError):
+        return error
+    if isinstance(error, KeyError):
+        name = str(error.args[0]) if error.args else ""
+        return DataError("a required field is absent", field=name, reason="missing_field")
+    if isinstance(error, SamaError):
+        reason = "unreadable_media" if isinstance(error, MediaError) else "bad_region"
+        return DataError(str(error), reason=reason)
+    kind = type(error).__name__
+    return DataError(f"a field has the wrong kind ({kind}: {error})", reason="bad_field")

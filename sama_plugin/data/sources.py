@@ -13,7 +13,7 @@ from typing import Any, Iterator, Literal, Optional, Sequence, overload
 
 import numpy as np
 
-from sama_plugin.data.formats import FORMATS
+from sama_plugin.data.formats import FORMATS, read_samples
 from sama_plugin.data.pointing import PointingPolicy
 from sama_plugin.data.report import Quarantine
 from sama_plugin.dialog.sample import Sample
@@ -105,7 +105,9 @@ def open_source(config: SourceConfig) -> Source:
         samples: Sequence[Sample] = module.LazyLines(config.path, root, **config.options)
     else:
         samples = list(
-            module.read(config.path, root, report=report, probe=config.probe, **config.options)
+            read_samples(
+                config.format, config.path, root, report, probe=config.probe, **config.options
+            )
         )
     report.log(config.name)
     return Source(config, samples, report)

@@ -10,8 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Iterator, Optional, Protocol, Union
 
-from sama_plugin.data.report import Report
+from sama_plugin.data.report import MALFORMED, Report
 from sama_plugin.dialog.sample import Sample
+from sama_plugin.errors import DataError, SamaError
 from sama_plugin.registry import Registry
 
 FORMATS = Registry(
@@ -49,6 +50,27 @@ FORMATS = Registry(
         "swift_objects": "sama_plugin.data.formats.swift_objects",
     },
 )
+
+
+def read_samples(
+    name: str, path: Union[str, Path], root: Union[str, Path], report: Report, **options: Any
+) -> Iterator[Sample]:
+    """Samples of an annotation file in the format of this name.
+
+    Raises:
+        ConfigError: unknown format. DataError: the report refuses a record, or the file as a whole
+            has another layout (`bad_layout`).
+    """
+    try:
+        yield from FORMATS.get(name).read(path, root, report=report, **options)
+    except SamaError:
+        raise
+    except MALFORMED as error:
+        raise DataError(
+            f"the file is not laid out as {name} ({type(error).__name__}: {error})",
+            file=str(path),
+            reason="bad_layout",
+        ) from error
 
 
 class Format(Protocol):

@@ -12,9 +12,9 @@ from typing import Any, Iterable, Iterator, Mapping, Optional
 
 from sama_plugin.data.formats import expressions, files
 from sama_plugin.data.formats.image_expressions import image_samples, image_track
-from sama_plugin.data.formats.video_expressions import as_data_error, frame_size
+from sama_plugin.data.formats.video_expressions import frame_size
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
 from sama_plugin.dialog.sample import Media, Sample, Turn
 from sama_plugin.errors import DataError
 from sama_plugin.media import masks
@@ -43,8 +43,8 @@ def read(
         try:
             media = Media("image", library.find(image.get("file_name"), field="file_name"))
             size = frame_size(image) or library.size(media.source)
-        except (DataError, TypeError) as error:
-            local.drop(as_data_error(error))
+        except MALFORMED as error:
+            local.drop(error)
             continue
         turns = _turns(found[image["id"]], names, size, local)
         named = [(f"{image['id']}#{number}", turn) for number, turn in enumerate(turns)]
@@ -113,8 +113,8 @@ def _turns(
                 captioned.append(expressions.turn(str(annotation["caption"]), track))
             else:
                 by_category[names[annotation["category_id"]]].append(track)
-        except (DataError, KeyError, TypeError) as error:
-            local.drop(as_data_error(error), where)
+        except MALFORMED as error:
+            local.drop(error, where)
     return [expressions.instances(name, tracks) for name, tracks in by_category.items()] + captioned
 
 

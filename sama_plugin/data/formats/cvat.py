@@ -17,7 +17,7 @@ from sama_plugin.data.formats import expressions, files
 from sama_plugin.data.formats.image_expressions import image_samples
 from sama_plugin.data.formats.segmentations import LARGEST_SIDE, read_segmentation
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
 from sama_plugin.dialog.sample import Media, Sample
 from sama_plugin.errors import DataError
 from sama_plugin.media import masks
@@ -54,7 +54,7 @@ def read(
             size = (_integer(image, "height"), _integer(image, "width"))
             media = Media("image", library.find(image.get("name"), field="image name"))
             found = _image_objects(image, size, boxes, local)
-        except DataError as error:
+        except MALFORMED as error:
             local.drop(error)
             continue
         turns = expressions.objects(found)
@@ -72,7 +72,7 @@ def _video(
     try:
         media = Media("video", library.find(name, field="source"))
         total, size = _clip(media, library, stated)
-    except DataError as error:
+    except MALFORMED as error:
         local.drop(error)
         return
     found = []
@@ -83,7 +83,7 @@ def _video(
                 raise DataError("no mask on any frame", reason="all_masks_absent")
             one = MaskTrack(size=size, total=total, rles=rles)
             found.append((track.get("label", "").strip(), one))
-        except DataError as error:
+        except MALFORMED as error:
             local.drop(error, f"track id {track.get('id')}")
     turns = tuple(expressions.objects(found))
     if turns:
@@ -137,7 +137,7 @@ def _image_objects(image: Any, size: tuple[int, int], boxes: bool, local: Record
                 raise DataError("nothing is drawn", reason="all_masks_absent")
             track = MaskTrack(size=size, total=1, rles={0: rle})
             found.append((shape.get("label", "").strip(), track))
-        except DataError as error:
+        except MALFORMED as error:
             local.drop(error, f"shape {number}")
     return found
 

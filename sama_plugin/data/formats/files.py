@@ -48,17 +48,37 @@ def load_json(path: PathLike) -> Any:
 
 
 def load_records(path: PathLike) -> list[dict[str, Any]]:
-    """A JSON file that must hold a list of records."""
-    records = load_json(path)
-    if not isinstance(records, list):
+    """A JSON or pickle file that must hold a list of records."""
+    return as_records(load(path), path)
+
+
+def as_records(records: Any, path: PathLike) -> list[dict[str, Any]]:
+    """The content of a file, if it is a list of records."""
+    if not isinstance(records, list) or not all(isinstance(one, dict) for one in records):
+        parts = records if isinstance(records, list) else [records]
+        odd = next(one for one in parts if not isinstance(one, dict) or one is records)
         raise DataError(
             "the file should hold a list of records",
             file=str(path),
-            found=type(records).__name__,
-            expected="list",
+            found=type(odd).__name__,
+            expected="a list of JSON objects",
             reason="bad_json",
         )
     return records
+
+
+def load_mapping(path: PathLike) -> dict[str, Any]:
+    """A JSON or pickle file that must hold one mapping."""
+    content = load(path)
+    if not isinstance(content, dict):
+        raise DataError(
+            "the file should hold a mapping",
+            file=str(path),
+            found=type(content).__name__,
+            expected="a JSON object",
+            reason="bad_json",
+        )
+    return content
 
 
 def load_tables(path: PathLike, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
@@ -67,9 +87,9 @@ def load_tables(path: PathLike, names: Sequence[str]) -> dict[str, list[dict[str
     Raises:
         DataError: `missing_field`, `bad_json`, or `duplicate_id`.
     """
-    content = load_json(path)
+    content = load_mapping(path)
     for name in names:
-        rows = content.get(name) if isinstance(content, Mapping) else None
+        rows = content.get(name)
         if not isinstance(rows, list):
             raise DataError(
                 "the file has no such list of rows",

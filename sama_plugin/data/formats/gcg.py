@@ -13,9 +13,9 @@ from typing import Any, Iterator, Mapping, Optional, Sequence
 
 from sama_plugin.data.formats import files
 from sama_plugin.data.formats.segmentations import read_segmentation
-from sama_plugin.data.formats.video_expressions import as_data_error, frame_size
+from sama_plugin.data.formats.video_expressions import frame_size
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
 from sama_plugin.dialog.sample import Media, Sample, Target, Turn
 from sama_plugin.dialog.tokens import PHRASE_CLOSE, PHRASE_OPEN, SEG
 from sama_plugin.errors import DataError
@@ -61,14 +61,14 @@ def read(
         try:
             caption = convert(name, record, local)
             sample = _sample(caption, library, local, str(path))
-        except (DataError, KeyError, TypeError) as error:
-            local.drop(as_data_error(error))
+        except MALFORMED as error:
+            local.drop(error)
             continue
         yield sample
 
 
 def _records(path: files.PathLike) -> Iterator[tuple[str, Any, Any]]:
-    content = files.load_json(path)
+    content = files.load(path)
     if isinstance(content, Mapping):
         tables = files.load_tables(path, ("images", "annotations"))
         of_image: dict[Any, list] = {}
@@ -77,7 +77,7 @@ def _records(path: files.PathLike) -> Iterator[tuple[str, Any, Any]]:
         for image in tables["images"]:
             yield str(image["id"]), {**image, "objects": of_image.get(image["id"], [])}, _flickr
         return
-    for number, record in enumerate(content):
+    for number, record in enumerate(files.as_records(content, path)):
         if "groundings" in record or "caption" in record:
             yield str(record.get("image_id", number)), record, _grandf
         else:
@@ -168,7 +168,7 @@ def _spans(
             present = [rle for rle in rles if rle is not None]
             if not present:
                 raise DataError("nothing is drawn", reason="all_masks_absent")
-        except DataError as error:
+        except MALFORMED as error:
             local.drop(error, one.where)
             continue
         found.setdefault(span, []).extend(present)

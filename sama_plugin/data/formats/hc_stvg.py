@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Any, Iterator, Mapping, Optional
 
 from sama_plugin.data.formats import files
-from sama_plugin.data.formats.video_expressions import as_data_error
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
 from sama_plugin.dialog.sample import Media, Region, Sample, Turn
 from sama_plugin.dialog.tokens import REGION_MARK
 from sama_plugin.errors import DataError
@@ -35,13 +34,12 @@ def read(
         counts_from: number that the file gives to the first frame of a clip.
     """
     report, library = report or Strict(), Library(root, probe)
-    content = files.load_json(path)
-    for name, record in content.items() if isinstance(content, Mapping) else ():
+    for name, record in files.load_mapping(path).items():
         local = RecordReport(report, str(path), name)
         try:
             yield _sample(name, record, library, counts_from, str(path))
-        except (DataError, KeyError, TypeError) as error:
-            local.drop(as_data_error(error))
+        except MALFORMED as error:
+            local.drop(error)
 
 
 def _sample(

@@ -15,7 +15,7 @@ from typing import Any, Iterable, Iterator, Mapping, Optional, Union
 
 from sama_plugin.data.formats import files
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict, as_data_error
 from sama_plugin.dialog.sample import IMAGE_MARK, Sample
 from sama_plugin.errors import DataError
 
@@ -83,13 +83,10 @@ def read(
 
 def entries(path: PathLike) -> list[Entry]:
     """The datasets of a meta file, without reading them."""
-    content = files.load_json(path)
-    if not isinstance(content, Mapping):
-        raise DataError("a meta file should hold a JSON object", file=str(path), reason="bad_json")
     found = []
-    for name, item in content.items():
+    for name, item in files.load_mapping(path).items():
         for field in ("root", "annotation"):
-            if field not in item:
+            if not isinstance(item, Mapping) or field not in item:
                 raise DataError(
                     "a required field is absent",
                     file=str(path),
@@ -167,8 +164,8 @@ def _read_lines(path: PathLike, library: Library, report: Report, prefix: str) -
             record = files.parse_line(line, path, number)
             local = RecordReport(report, str(path), record.get("id", f"line {number}"))
             yield parse(record, library, local, str(path), prefix)
-        except DataError as error:
-            report.drop(error.at(file=str(path), record=f"line {number}"))
+        except MALFORMED as error:
+            report.drop(as_data_error(error).at(file=str(path), record=f"line {number}"))
 
 
 def _media(

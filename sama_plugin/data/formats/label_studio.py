@@ -15,9 +15,8 @@ import numpy as np
 
 from sama_plugin.data.formats import expressions, files
 from sama_plugin.data.formats.image_expressions import image_samples, image_track
-from sama_plugin.data.formats.video_expressions import as_data_error
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
 from sama_plugin.dialog.sample import Media, Sample
 from sama_plugin.errors import DataError
 from sama_plugin.media import masks
@@ -46,8 +45,8 @@ def read(
             media = Media("image", _image(task["data"], field, library))
             size = library.size(media.source)
             turns = expressions.objects(_objects(task, size, local))
-        except (DataError, KeyError, TypeError) as error:
-            local.drop(as_data_error(error))
+        except MALFORMED as error:
+            local.drop(error)
             continue
         named = [(f"{task.get('id', number)}#{i}", turn) for i, turn in enumerate(turns)]
         yield from image_samples(media, named, turns_per_sample, str(path))
@@ -127,8 +126,8 @@ def _objects(task: Mapping[str, Any], size: tuple[int, int], local: RecordReport
             if track is None:
                 raise DataError("nothing is drawn", reason="all_masks_absent")
             found.append((_label(value), track))
-        except (DataError, KeyError, TypeError, ValueError, OverflowError) as error:
-            local.drop(as_data_error(error), f"result[{number}]")
+        except MALFORMED as error:
+            local.drop(error, f"result[{number}]")
     return found
 
 

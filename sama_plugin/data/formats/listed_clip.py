@@ -79,15 +79,7 @@ class ListedClip:
 
 def load_mask_dictionary(path: files.PathLike) -> dict[str, Sequence[Any]]:
     """Annotation id, as text, to one mask entry a frame; both published wrappings are taken."""
-    content = files.load(path)
-    if not isinstance(content, Mapping):
-        raise DataError(
-            "a mask dictionary should map ids to mask lists",
-            file=str(path),
-            found=type(content).__name__,
-            expected="mapping",
-            reason="bad_json",
-        )
+    content = files.load_mapping(path)
     return {str(key): _unwrapped(entry) for key, entry in content.items()}
 
 

@@ -9,11 +9,9 @@ from __future__ import annotations
 from typing import Iterator, Optional
 
 from sama_plugin.data.formats import files, internvl_meta
-from sama_plugin.data.formats.video_expressions import as_data_error
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
 from sama_plugin.dialog.sample import Sample
-from sama_plugin.errors import DataError
 
 
 def read(
@@ -30,7 +28,7 @@ def read(
         try:
             record.setdefault("id", number)
             sample = internvl_meta.parse(record, library, local, str(path)).validate()
-        except (DataError, KeyError, TypeError) as error:
-            local.drop(as_data_error(error))
+        except MALFORMED as error:
+            local.drop(error)
             continue
         yield sample

@@ -12,9 +12,9 @@ from typing import Any, Iterator, Mapping, Optional
 
 from sama_plugin.data.formats import files
 from sama_plugin.data.formats.segmentations import read_segmentation
-from sama_plugin.data.formats.video_expressions import as_data_error, frame_size
+from sama_plugin.data.formats.video_expressions import frame_size
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
 from sama_plugin.dialog.sample import Media, Region, Sample, Turn
 from sama_plugin.dialog.tokens import REGION_MARK
 from sama_plugin.errors import DataError
@@ -39,8 +39,8 @@ def read(
         local = RecordReport(report, str(path), record.get("id", number))
         try:
             sample = parse(record, library, local, str(path))
-        except (DataError, KeyError, TypeError) as error:
-            local.drop(as_data_error(error))
+        except MALFORMED as error:
+            local.drop(error)
             continue
         yield sample
 

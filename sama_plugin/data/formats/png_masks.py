@@ -19,7 +19,7 @@ import numpy as np
 from sama_plugin.data.formats import expressions, files
 from sama_plugin.data.formats.listed_clip import ListedClip
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
 from sama_plugin.dialog.sample import Sample
 from sama_plugin.errors import DataError, SamaError
 from sama_plugin.media import masks
@@ -55,7 +55,7 @@ def read(
         local = RecordReport(report, str(path), clip_folder.name)
         try:
             tracks = _tracks(clip_folder, library, words.get(clip_folder.name, {}))
-        except DataError as error:
+        except MALFORMED as error:
             local.drop(error)
             continue
         media, found = tracks

@@ -13,9 +13,8 @@ from typing import Any, Iterator, Mapping, Optional
 
 from sama_plugin.data.formats import expressions, files
 from sama_plugin.data.formats.image_expressions import image_samples, image_track
-from sama_plugin.data.formats.video_expressions import as_data_error
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
 from sama_plugin.dialog.sample import Media, Sample
 from sama_plugin.errors import DataError
 
@@ -40,8 +39,8 @@ def read(
             size = library.size(media.source)
             _check_size(record, size)
             turns = expressions.objects(_objects(record["shapes"], size, local))
-        except (DataError, KeyError, TypeError) as error:
-            local.drop(as_data_error(error))
+        except MALFORMED as error:
+            local.drop(error)
             continue
         named = [(f"{file.stem}#{number}", turn) for number, turn in enumerate(turns)]
         yield from image_samples(media, named, turns_per_sample, str(file))
@@ -53,8 +52,8 @@ def _objects(shapes: Any, size: tuple[int, int], local: RecordReport) -> list:
     for number, shape in enumerate(shapes):
         try:
             ring = _ring(shape)
-        except (DataError, KeyError, TypeError, ValueError) as error:
-            local.drop(as_data_error(error), f"shapes[{number}]")
+        except MALFORMED as error:
+            local.drop(error, f"shapes[{number}]")
             continue
         group = shape.get("group_id")
         key = (str(shape["label"]).strip(), number if group is None else f"group {group}")
@@ -66,7 +65,7 @@ def _objects(shapes: Any, size: tuple[int, int], local: RecordReport) -> list:
             if track is None:
                 raise DataError("nothing is drawn", reason="all_masks_absent")
             found.append((label, track))
-        except DataError as error:
+        except MALFORMED as error:
             local.drop(error, f"shapes {label!r} {group}")
     return found
 

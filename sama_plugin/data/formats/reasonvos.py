@@ -11,9 +11,9 @@ from typing import Iterator, Optional
 
 from sama_plugin.data.formats import expressions, files
 from sama_plugin.data.formats.listed_clip import ListedClip
-from sama_plugin.data.formats.video_expressions import as_data_error, videos
+from sama_plugin.data.formats.video_expressions import videos
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
 from sama_plugin.dialog.sample import Sample
 from sama_plugin.errors import DataError
 from sama_plugin.media import masks
@@ -35,8 +35,8 @@ def read(
             stems = sorted(Path(str(frame)).stem for frame in video["frames"])
             clip, source = ListedClip(name, stems, library), str(video["source"]).lower()
             entries = dict(video["expressions"])
-        except (DataError, KeyError, TypeError) as error:
-            local.drop(as_data_error(error))
+        except MALFORMED as error:
+            local.drop(error)
             continue
         for key in sorted(entries):
             entry = entries[key]
@@ -51,8 +51,8 @@ def read(
                 yield Sample(
                     f"{name}#{key}", clip.media, (turn,), source=str(path), tags=(source,)
                 ).validate()
-            except (DataError, KeyError, TypeError, AttributeError) as error:
-                local.drop(as_data_error(error), f"expressions[{key!r}]")
+            except MALFORMED as error:
+                local.drop(error, f"expressions[{key!r}]")
 
 
 def _track(clip: ListedClip, folder: Path) -> MaskTrack:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Any, Iterator, Mapping, Optional
 
 from sama_plugin.data.formats import expressions, files, sa_v
-from sama_plugin.data.formats.video_expressions import as_data_error
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
 from sama_plugin.dialog.sample import Media, Sample, Turn
 from sama_plugin.errors import ConfigError, DataError
 from sama_plugin.media.tracks import MaskTrack
@@ -38,14 +37,14 @@ def read(
     if wording not in WORDINGS:
         raise ConfigError(f"unknown wording {wording!r} of ref_sav; known: {', '.join(WORDINGS)}")
     report, library = report or Strict(), Library(root, probe)
-    for name, record in files.load_json(path).items():
+    for name, record in files.load_mapping(path).items():
         local = RecordReport(report, str(path), name)
         try:
             source = _find(record["video_path"], library)
             tracks = dict(sa_v.tracks(_find(record["anno_path"], library), source, library))
             turns = list(_turns(record, tracks, wording, local))
-        except (DataError, KeyError, TypeError) as error:
-            local.drop(as_data_error(error))
+        except MALFORMED as error:
+            local.drop(error)
             continue
         media = Media("video", source, sa_v.STRIDE)
         for start in range(0, len(turns), expressions_per_sample):
@@ -68,7 +67,7 @@ def _turns(
                         "the object has no masklet", found=key, reason="missing_mask_id"
                     )
                 yield expressions.turn(text, tracks[int(key)])
-            except DataError as error:
+            except MALFORMED as error:
                 local.drop(error, f"objects[{key!r}]")
 
 

@@ -16,9 +16,9 @@ from typing import Any, Iterable, Iterator, Mapping, Optional, Union
 
 from sama_plugin.data.formats import expressions, files
 from sama_plugin.data.formats.listed_clip import ListedClip
-from sama_plugin.data.formats.video_expressions import as_data_error, videos
+from sama_plugin.data.formats.video_expressions import videos
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
 from sama_plugin.dialog.sample import Sample, Turn
 from sama_plugin.errors import DataError
 from sama_plugin.media import masks as mask_files
@@ -60,14 +60,14 @@ def read(
         first, counter = counter, counter + len(video.get("expressions", ()))
         try:
             clip = _Clip(name, video, Path(path).parent, library, (folders or {}).get(name, name))
-        except (DataError, KeyError, TypeError) as error:
-            local.drop(as_data_error(error))
+        except MALFORMED as error:
+            local.drop(error)
             continue
         turns = []
         for offset, key in enumerate(sorted(video.get("expressions", ()))):
             try:
                 turns.append(_turn(video["expressions"][key], clip, dictionary, first + offset))
-            except DataError as error:
+            except MALFORMED as error:
                 local.drop(error, f"expressions[{key!r}]")
         for start in range(0, len(turns), expressions_per_sample):
             group = tuple(turns[start : start + expressions_per_sample])

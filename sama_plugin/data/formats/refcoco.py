@@ -14,9 +14,9 @@ from typing import Any, Iterator, Mapping, Optional, Sequence, Union
 from sama_plugin.data.formats import expressions, files
 from sama_plugin.data.formats.image_expressions import image_samples
 from sama_plugin.data.formats.segmentations import read_segmentation
-from sama_plugin.data.formats.video_expressions import as_data_error, frame_size
+from sama_plugin.data.formats.video_expressions import frame_size
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
 from sama_plugin.dialog.sample import Media, Sample, Turn
 from sama_plugin.errors import DataError
 from sama_plugin.media import masks
@@ -49,7 +49,7 @@ def read(
     annotations = {annotation["id"]: annotation for annotation in tables["annotations"]}
     splits = (split,) if isinstance(split, str) else tuple(split)
     grouped: dict[Any, list] = {}
-    for ref in files.load(path):
+    for ref in files.load_records(path):
         if ref.get("split") in splits:
             grouped.setdefault(ref.get("image_id"), []).append(ref)
     if not grouped:
@@ -68,8 +68,8 @@ def read(
                 image = images[image_id]
                 media = Media("image", library.find(image["file_name"], field="image"))
                 turns += _turns(ref, _annotations(ref, annotations), frame_size(image), local)
-            except (DataError, KeyError, TypeError) as error:
-                local.drop(as_data_error(error))
+            except MALFORMED as error:
+                local.drop(error)
         if media and turns:
             yield from image_samples(media, turns, expressions_per_sample, str(path))
 

@@ -9,9 +9,8 @@ from typing import Any, Iterator, Mapping, Optional
 
 from sama_plugin.data.formats import expressions, files
 from sama_plugin.data.formats.image_expressions import image_samples, image_track
-from sama_plugin.data.formats.video_expressions import as_data_error
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
 from sama_plugin.dialog.sample import Media, Sample, Turn
 from sama_plugin.errors import DataError
 
@@ -31,8 +30,8 @@ def read(
         try:
             media = Media("image", library.find(record.get("image"), field="image"))
             turns = _turns(record, number, library.size(media.source), local)
-        except (DataError, KeyError, TypeError) as error:
-            local.drop(as_data_error(error))
+        except MALFORMED as error:
+            local.drop(error)
             continue
         yield from image_samples(media, turns, expressions_per_sample, str(path))
 
@@ -59,6 +58,6 @@ def _turns(
             if track is None:
                 raise DataError("nothing is drawn", reason="all_masks_absent")
             turns.append((f"{number}#{index}", expressions.turn(phrase, track)))
-        except DataError as error:
+        except MALFORMED as error:
             local.drop(error, f"object {index}")
     return turns

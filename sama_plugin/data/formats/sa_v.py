@@ -13,9 +13,8 @@ from typing import Iterator, Optional
 
 from sama_plugin.data.formats import expressions, files
 from sama_plugin.data.formats.segmentations import read_segmentation
-from sama_plugin.data.formats.video_expressions import as_data_error
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
 from sama_plugin.dialog.sample import Media, Sample
 from sama_plugin.errors import DataError
 from sama_plugin.media.tracks import MaskTrack
@@ -53,8 +52,8 @@ def read(
             )
             media = Media("video", source, STRIDE)
             sample = Sample(file.stem, media, turns, source=str(file)).validate()
-        except (DataError, KeyError, TypeError) as error:
-            local.drop(as_data_error(error))
+        except MALFORMED as error:
+            local.drop(error)
             continue
         yield sample
 

@@ -14,7 +14,7 @@ from typing import Any, Iterable, Iterator, Optional, Sequence, Union
 
 from sama_plugin.data.formats import files
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import Report, Strict
+from sama_plugin.data.report import MALFORMED, Report, Strict, as_data_error
 from sama_plugin.dialog.sample import Media, Sample
 from sama_plugin.errors import DataError
 
@@ -46,8 +46,8 @@ def read(
             if sample.id in seen:
                 raise DataError("the id occurs twice", record=sample.id, reason="duplicate_id")
             seen.add(sample.id)
-        except DataError as error:
-            report.drop(error.at(file=str(path)))
+        except MALFORMED as error:
+            report.drop(as_data_error(error).at(file=str(path), record=f"line {number}"))
             continue
         yield sample
 
@@ -85,8 +85,9 @@ class LazyLines(Sequence[Sample]):
             line = file.readline().decode("utf-8-sig")
         try:
             return parse(files.parse_line(line, self.path, index + 1), self._library)
-        except DataError as error:
-            raise error.at(file=self.path) from error
+        except MALFORMED as error:
+            place = {"file": self.path, "record": f"line {index + 1}"}
+            raise as_data_error(error).at(**place) from error
 
 
 def _portable(sample: Sample, root: PathLike) -> Sample:

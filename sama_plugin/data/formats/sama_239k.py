@@ -18,7 +18,7 @@ from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence, Union
 from sama_plugin.data.formats import files, sama_writing
 from sama_plugin.data.formats.sama_clip import Dictionaries, SamaClip, open_clip
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
 from sama_plugin.dialog.parse import canonical, canonical_question, parse_answer
 from sama_plugin.dialog.sample import Sample, Target, Turn
 from sama_plugin.dialog.tokens import REGION_MARK
@@ -67,17 +67,17 @@ def read(
         try:
             clip = open_clip(record, library, dictionaries)
             chunks = list(_chunks(record, clip, local, turns_per_sample))
-        except DataError as error:
+            turns = list(_descriptions(record, clip, local, name))
+        except MALFORMED as error:
             local.drop(error)
             continue
-        for index, turns in chunks:
-            if keep_plain or any(turn.targets for turn in turns):
-                yield Sample(f"{name}#c{index}", clip.media, turns, source=str(path)).validate()
-        descriptions = list(_descriptions(record, clip, local, name))
-        for start in range(0, len(descriptions), descriptions_per_sample):
-            group = tuple(descriptions[start : start + descriptions_per_sample])
-            index = start // descriptions_per_sample
-            yield Sample(f"{name}#d{index}", clip.media, group, source=str(path)).validate()
+        parts = [(f"c{index}", chunk) for index, chunk in chunks]
+        for start in range(0, len(turns), descriptions_per_sample):
+            group = tuple(turns[start : start + descriptions_per_sample])
+            parts.append((f"d{start // descriptions_per_sample}", group))
+        for part, group in parts:
+            if keep_plain or part.startswith("d") or any(turn.targets for turn in group):
+                yield Sample(f"{name}#{part}", clip.media, group, source=str(path)).validate()
 
 
 def write(samples: Iterable[Sample], path: PathLike, root: PathLike) -> int:
@@ -96,7 +96,7 @@ def _chunks(
         for number, question, answer in group:
             try:
                 turns.append(grounded_turn(record, clip, number, question, answer))
-            except DataError as error:
+            except MALFORMED as error:
                 local.drop(error, f"conversation[{2 * number}]")
         if turns:
             yield index, tuple(turns)
@@ -169,8 +169,10 @@ def described_objects(
     known = record.get("anno_map") or []
     for key, text in (record.get("description") or {}).items():
         try:
+            if not isinstance(text, str) or not text.strip():
+                raise DataError("no description", found=text, reason="empty_expression")
             yield key, text, _object_id(key, known)
-        except DataError as error:
+        except MALFORMED as error:
             local.drop(error, f"description[{key!r}]")
 
 
@@ -181,7 +183,7 @@ def _descriptions(
         template = DESCRIBE[zlib.crc32(f"{name}{key}".encode()) % len(DESCRIBE)]
         try:
             region = clip.region(identity)
-        except DataError as error:
+        except MALFORMED as error:
             local.drop(error, f"description[{key!r}]")
             continue
         yield Turn(template.format(REGION_MARK), text, regions=(region,))

@@ -16,7 +16,7 @@ from sama_plugin.data.formats import files, sama_writing
 from sama_plugin.data.formats.sama_239k import described_objects, grounded_turn, turn_groups
 from sama_plugin.data.formats.sama_clip import Dictionaries, SamaClip, open_clip
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
 from sama_plugin.dialog.sample import Sample, Turn
 from sama_plugin.dialog.tokens import REGION_MARK
 from sama_plugin.errors import DataError
@@ -50,7 +50,7 @@ def read(
         try:
             clip = open_clip(record, library, dictionaries, lenient=True)
             items = list(_items(record, clip, local, tasks))
-        except DataError as error:
+        except MALFORMED as error:
             local.drop(error)
             continue
         for name, turn in items:

@@ -60,7 +60,7 @@ def resize_nearest(rle: RLE, size: tuple[int, int]) -> RLE:
 def _checked(rle: RLE, size: Optional[tuple[int, int]]) -> RLE:
     found = rle.get("size")
     plain = isinstance(found, Sequence) and len(found) == 2
-    if not plain or "counts" not in rle or not all(isinstance(side, int) for side in found):
+    if not plain or "counts" not in rle or not all(type(side) is int for side in found):
         raise DataError(
             "an RLE needs size and counts",
             found=sorted(rle),

@@ -13,9 +13,8 @@ from typing import Any, Iterator, Mapping, Optional
 
 from sama_plugin.data.formats import files
 from sama_plugin.data.formats.segmentations import read_segmentation
-from sama_plugin.data.formats.video_expressions import as_data_error
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
 from sama_plugin.dialog.sample import Media, Region, Sample, Target, Turn
 from sama_plugin.dialog.tokens import PHRASE_CLOSE, PHRASE_OPEN, REGION_MARK, SEG
 from sama_plugin.errors import DataError
@@ -43,8 +42,8 @@ def read(
             yield _sample(record, number, library, str(path))
         except DataError as error:
             report.drop(error.at(file=str(path), record=f"line {number}"))
-        except (KeyError, TypeError, ValueError) as error:
-            local.drop(as_data_error(error))
+        except MALFORMED as error:
+            local.drop(error)
 
 
 def _sample(record: Mapping[str, Any], number: int, library: Library, source: str) -> Sample:

@@ -14,11 +14,13 @@ from typing import Any, Iterator, Mapping, Optional, Sequence
 from sama_plugin.data.formats import expressions, files
 from sama_plugin.data.formats.listed_clip import ListedClip, entries_of, load_mask_dictionary
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict, as_data_error
 from sama_plugin.dialog.sample import Sample, Turn
 from sama_plugin.errors import DataError
 
 Dictionary = Mapping[str, Sequence[Any]]
+
+__all__ = ["as_data_error", "frame_size", "read", "videos"]
 
 
 def read(
@@ -50,8 +52,8 @@ def read(
             size = frame_size(video)
             folder = (folders or {}).get(name, name)
             clip = ListedClip(folder, sorted(map(str, video["frames"])), library, size)
-        except (DataError, KeyError, TypeError) as error:
-            local.drop(as_data_error(error))
+        except MALFORMED as error:
+            local.drop(error)
             continue
         turns = []
         for key in sorted(video.get("expressions", {})):
@@ -60,15 +62,14 @@ def read(
                 turns.append(
                     (key, _turn(entry, clip, dictionary), (kinds or {}).get(entry.get("type_id")))
                 )
-            except DataError as error:
+            except MALFORMED as error:
                 local.drop(error, f"expressions[{key!r}]")
         yield from _samples(name, clip, turns, expressions_per_sample, str(path))
 
 
 def videos(path: files.PathLike) -> Mapping[str, Any]:
     """The `videos` mapping of a `meta_expressions.json`."""
-    content = files.load_json(path)
-    found = content.get("videos") if isinstance(content, Mapping) else None
+    found = files.load_mapping(path).get("videos")
     if not isinstance(found, Mapping):
         raise DataError(
             "the file has no videos",
@@ -86,16 +87,6 @@ def frame_size(video: Mapping[str, Any]) -> Optional[tuple[int, int]]:
     if video.get("height") and video.get("width"):
         return int(video["height"]), int(video["width"])
     return None
-
-
-def as_data_error(error: Exception) -> DataError:
-    """A missing key or a value of the wrong kind, as the error of a record."""
-    if isinstance(error, DataError):
-        return error
-    if isinstance(error, KeyError):
-        name = str(error.args[0])
-        return DataError("a required field is absent", field=name, reason="missing_field")
-    return DataError(f"a field has the wrong kind: {error}", reason="missing_field")
 
 
 def _beside(path: Path) -> Optional[Path]:

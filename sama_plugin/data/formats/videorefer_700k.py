@@ -15,7 +15,7 @@ from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence, Union
 from sama_plugin.data.formats import files
 from sama_plugin.data.formats.segmentations import read_segmentation
 from sama_plugin.data.library import Facts, Library
-from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
 from sama_plugin.dialog.sample import Media, Region, Sample, Turn
 from sama_plugin.dialog.tokens import REGION_MARK
 from sama_plugin.errors import DataError
@@ -38,7 +38,7 @@ def read(
         local = RecordReport(report, str(path), record.get("id", number))
         try:
             sample = parse(record, library, local, str(path))
-        except DataError as error:
+        except MALFORMED as error:
             local.drop(error)
             continue
         yield sample

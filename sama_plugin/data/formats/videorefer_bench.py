@@ -15,7 +15,7 @@ from typing import Any, Iterable, Iterator, Mapping, Optional, Union
 from sama_plugin.data.formats import files
 from sama_plugin.data.formats.videorefer_700k import annotation_of, read_objects
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
 from sama_plugin.dialog.sample import Media, Sample, Turn
 from sama_plugin.dialog.tokens import REGION_MARK
 from sama_plugin.errors import ConfigError, DataError
@@ -50,7 +50,7 @@ def read(
         local = RecordReport(report, str(path), record.get("id", number))
         try:
             sample = parse(record, library, local, mode, str(path))
-        except DataError as error:
+        except MALFORMED as error:
             local.drop(error)
             continue
         yield sample

@@ -10,9 +10,8 @@ from __future__ import annotations
 from typing import Any, Iterator, Mapping, Optional
 
 from sama_plugin.data.formats import files, videorefer_700k
-from sama_plugin.data.formats.video_expressions import as_data_error
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
 from sama_plugin.dialog.sample import Sample
 from sama_plugin.errors import DataError
 
@@ -31,8 +30,8 @@ def read(
         try:
             plain = _as_annotation(record, number, local)
             sample = videorefer_700k.parse(plain, library, local, str(path))
-        except (DataError, KeyError, TypeError) as error:
-            local.drop(as_data_error(error))
+        except MALFORMED as error:
+            local.drop(error)
             continue
         yield sample
 

@@ -12,9 +12,9 @@ from typing import Any, Iterator, Mapping, Optional
 
 from sama_plugin.data.formats import expressions, files
 from sama_plugin.data.formats.listed_clip import ListedClip, entries_of, load_mask_dictionary
-from sama_plugin.data.formats.video_expressions import as_data_error, frame_size
+from sama_plugin.data.formats.video_expressions import frame_size
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
 from sama_plugin.dialog.sample import Sample, Turn
 from sama_plugin.errors import DataError
 
@@ -52,8 +52,8 @@ def read(
             turns = _captions(record, name, clip, dictionary, local)
             if content is listed:
                 turns = _categories(record, name, clip, dictionary, local)
-        except (DataError, KeyError, TypeError) as error:
-            local.drop(as_data_error(error))
+        except MALFORMED as error:
+            local.drop(error)
             continue
         if turns:
             sample_id = name if content is listed else f"{name}#{number}"
@@ -78,8 +78,8 @@ def _captions(record, name, clip, dictionary, local: RecordReport) -> list[Turn]
                     raise DataError("the expression is empty", reason="empty_expression")
                 found = entries_of(dictionary, f"{name}_{entry['target_id']}")
                 turns.append(expressions.turn(text, clip.track(found)))
-            except (DataError, KeyError) as error:
-                local.drop(as_data_error(error), f"{kind}[{index}]")
+            except MALFORMED as error:
+                local.drop(error, f"{kind}[{index}]")
     return turns
 
 
@@ -89,8 +89,8 @@ def _categories(record, name, clip, dictionary, local: RecordReport) -> list[Tur
         try:
             found = entries_of(dictionary, f"{name}_{entry['tid']}")
             tracks.setdefault(entry["category"], []).append(clip.track(found))
-        except (DataError, KeyError) as error:
-            local.drop(as_data_error(error), f"subject/objects[{index}]")
+        except MALFORMED as error:
+            local.drop(error, f"subject/objects[{index}]")
     return [expressions.instances(category, found) for category, found in tracks.items()]
 
 

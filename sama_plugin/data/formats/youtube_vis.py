@@ -12,9 +12,9 @@ from typing import Any, Iterable, Iterator, Mapping, Optional
 
 from sama_plugin.data.formats import expressions, files
 from sama_plugin.data.formats.listed_clip import ListedClip, entries_of, load_mask_dictionary
-from sama_plugin.data.formats.video_expressions import as_data_error, frame_size
+from sama_plugin.data.formats.video_expressions import frame_size
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
 from sama_plugin.dialog.sample import Sample
 from sama_plugin.errors import DataError
 from sama_plugin.media.tracks import MaskTrack
@@ -48,8 +48,8 @@ def read(
         local = RecordReport(report, str(path), video.get("id"))
         try:
             clip = _clip(video, (folders or {}).get(str(video["id"]), ""), library)
-        except (DataError, KeyError, TypeError) as error:
-            local.drop(as_data_error(error))
+        except MALFORMED as error:
+            local.drop(error)
             continue
         tracks: dict[str, list] = {}
         for entry in instances.get(video["id"], ()):
@@ -57,8 +57,8 @@ def read(
                 own = entry["segmentations"] if dictionary is None else None
                 found = own if own is not None else entries_of(dictionary, entry["id"])
                 tracks.setdefault(names[entry["category_id"]], []).append(clip.track(found))
-            except (DataError, KeyError, TypeError) as error:
-                local.drop(as_data_error(error), f"annotations id {entry.get('id')}")
+            except MALFORMED as error:
+                local.drop(error, f"annotations id {entry.get('id')}")
         if tracks:
             turns = tuple(expressions.instances(name, found) for name, found in tracks.items())
             yield Sample(str(video["id"]), clip.media, turns, source=str(path)).validate()
