@@ -16,6 +16,8 @@ import torch
 
 from sama_plugin.data.batch import empty_batch
 from sama_plugin.dialog.sample import Media, Sample, Turn
+from sama_plugin.infer.record import resume_session
+from sama_plugin.infer.session import VideoSession
 from sama_plugin.media.frames import FramePolicy
 from sama_plugin.model.adapters import add_lora, lora_layers
 from sama_plugin.model.attach import attach
@@ -24,6 +26,7 @@ from sama_plugin.model.generate import generate, teacher_forced_states
 from sama_plugin.model.sama import VisualCache
 from sama_plugin.segment.base import build_segmenter
 from sama_plugin.train.material import collator
+from sama_plugin.train.uniform import uniform_inputs
 from tests.data.factories import grounded_sample, region, write_clip
 from tests.hosts.tiny import SIDE, TINY
 from tests.model.conftest import tiny_config
@@ -285,6 +288,36 @@ class Conformance:
         batch = empty_batch(1, sama.modules.tokens, 16)
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
         assert set(step(sama, {**inputs, "sama": batch})) == trained
+
+    def test_a_frame_nobody_reads_runs_the_vision_side(self):
+        """What ZeRO-3 needs of a rank that has text alone (`train/uniform.py`)."""
+        sama = hold(*self.fresh())
+        ids = sama.tokenizer("what is it?", return_tensors="pt").input_ids
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        with torch.no_grad():
+            alone = sama.host(**uniform_inputs(inputs, sama, sharded=False)).logits
+            with_frame = uniform_inputs(inputs, sama, sharded=True)
+            assert with_frame["pixel_values"].shape[0] == 1
+            assert torch.equal(sama.host(**with_frame).logits, alone)
+
+    def test_a_session_equals_reading_its_record_again(self, tmp_path):
+        sama = hold(*self.fresh())
+        clip = np.random.default_rng(0).integers(0, 255, (8, 48, 64, 3)).astype(np.uint8)
+
+        def talk(session: VideoSession, question: str) -> tuple[int, ...]:
+            return session.ask(question, max_new_tokens=4, masks=False).ids
+
+        with VideoSession(sama, clip) as session:
+            session.region("square", frame=1, box=(8, 10, 30, 24))
+            talk(session, "what does @square do?")
+            path = session.save(tmp_path / "talk.json")
+            with resume_session(sama, path, source=clip) as again:
+                assert talk(again, "and the cup?") == talk(session, "and the cup?")
+            session.restart()
+            assert session.cached_tokens > 0
+            found = talk(session, "what is it?")
+        with VideoSession(sama, clip) as fresh:
+            assert talk(fresh, "what is it?") == found
 
     def test_lora_trains_the_language_model_alone(self, tmp_path):
         sama = hold(*self.fresh())
