@@ -1,14 +1,15 @@
-"""Tube IoU of mask tracks, decoded one frame at a time, so that a question with ten masks over
-hundreds of frames costs the memory of one frame. Equal to `tubes.iou_matrix` on decoded tubes.
+"""Tube IoU of mask tracks on their run lengths: no mask is decoded, so a question with ten masks
+over hundreds of frames costs milliseconds and no memory. Equal to `tubes.iou_matrix` on decoded tubes.
 """
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Optional, Sequence
 
 import numpy as np
 
 from sama_plugin.errors import DataError
+from sama_plugin.media.masks import RLE, compress
 from sama_plugin.media.tracks import MaskTrack
 
 
@@ -24,23 +25,42 @@ def track_ious(references: Sequence[MaskTrack], predictions: Sequence[MaskTrack]
     if not all(shape):
         return np.zeros(shape)
     _check([*references, *predictions])
-    overlap, areas = np.zeros(shape), [np.zeros(shape[0]), np.zeros(shape[1])]
+    overlap, areas = np.zeros(shape), (np.zeros(shape[0]), np.zeros(shape[1]))
     for frame in range(references[0].total):
-        wanted, found = (_pixels(tracks, frame) for tracks in (references, predictions))
-        areas[0] += wanted.sum(1)
-        areas[1] += found.sum(1)
-        if wanted.any() and found.any():
-            overlap += wanted.astype(np.float32) @ found.astype(np.float32).T
+        wanted, found = (_present(side, frame) for side in (references, predictions))
+        sizes = [_areas(side) for side in (wanted, found)]
+        for total, side, size in zip(areas, (wanted, found), sizes):
+            total[list(side)] += size
+        if wanted and found:
+            overlap[np.ix_(list(wanted), list(found))] += _overlaps(wanted, found, *sizes)
     union = areas[0][:, None] + areas[1][None] - overlap
     return np.divide(overlap, union, out=np.zeros(shape), where=union > 0)
 
 
-def _pixels(tracks: Sequence[MaskTrack], frame: int) -> np.ndarray:
-    """bool (tracks, H * W)."""
-    empty = np.zeros(tracks[0].size[0] * tracks[0].size[1], bool)
-    return np.stack(
-        [track.mask(frame).ravel() if frame in track.rles else empty for track in tracks]
-    )
+def _present(tracks: Sequence[MaskTrack], frame: int) -> dict[int, RLE]:
+    """Masks of a frame by the place of their track."""
+    entries: list[Optional[RLE]] = [track.rles.get(frame) for track in tracks]
+    return {
+        place: rle if isinstance(rle["counts"], str) else compress(rle)
+        for place, rle in enumerate(entries)
+        if rle is not None
+    }
+
+
+def _areas(masks: dict[int, RLE]) -> np.ndarray:
+    from pycocotools import mask
+
+    return mask.area(list(masks.values())).astype(float) if masks else np.zeros(0)
+
+
+def _overlaps(
+    wanted: dict[int, RLE], found: dict[int, RLE], areas: np.ndarray, others: np.ndarray
+) -> np.ndarray:
+    """(W, F) pixels in both, from IoU and areas; whole numbers, so rounding makes them exact."""
+    from pycocotools import mask
+
+    ious = mask.iou(list(wanted.values()), list(found.values()), [0] * len(found))
+    return np.rint(ious * (areas[:, None] + others[None]) / (1 + ious))
 
 
 def _check(tracks: Sequence[MaskTrack]) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sama_plugin.dialog.sample import Media, Region, Sample, Target, Turn
 from sama_plugin.errors import ConfigError, DataError
@@ -232,6 +234,15 @@ def test_intervals():
     paired = difference(one, other)
     assert paired.difference == pytest.approx(0.05) == paired.low and paired.p == 0
     assert difference(one, {}) is None and np.isnan(estimate([]).value)
+
+
+@given(st.integers(0, 10**6))
+def test_iou_of_run_lengths_equals_that_of_pixels(seed):
+    rng = np.random.default_rng(seed)
+    sides = [rng.random((2, 3, 7, 9)) < share for share in rng.random(2)]
+    sides[0][0, 1] = False  # nothing there on one frame
+    tracks = [[MaskTrack.from_masks(tube) for tube in side] for side in sides]
+    assert np.array_equal(track_ious(*tracks), iou_matrix(*sides))
 
 
 def test_frame_by_frame_iou_equals_that_of_whole_tubes():

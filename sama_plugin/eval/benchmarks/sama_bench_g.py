@@ -39,8 +39,14 @@ def score(cases: Sequence[Case], predictions: Mapping[str, Prediction], means: M
     """See `Benchmark.score`."""
     board = Scoreboard()
     board.notes.append(f"phrase similarity of Recall: {means.similarity_name}")
+    texts = {}
     for video, group in by_video(cases).items():
-        questions = [_question(case, predictions[case.key], means, board) for case in group]
+        questions = []
+        for case in group:
+            prediction = predictions[case.key]
+            questions.append(_question(case, prediction, means, board))
+            answer = case.sample.turns[-1].assistant or ""
+            texts[case.key] = metrics.cleaned(answer), metrics.cleaned(prediction.text)
         released = [metrics.miou_released(one) for one in questions]
         board.add("mIoU", "released", video, video, sum(released) / len(released))
         for case, one in zip(group, questions):  # every video weighs 1, as in the released mean
@@ -52,13 +58,6 @@ def score(cases: Sequence[Case], predictions: Mapping[str, Prediction], means: M
         recalled = [metrics.recall_corrected(one) for one in questions]
         if any(one.phrases for one in recalled):  # else there is nothing to recall in this video
             board.add("Recall", "corrected", video, video, metrics.video_recall(recalled))
-    texts = {
-        case.key: tuple(
-            metrics.cleaned(text)
-            for text in (case.sample.turns[-1].assistant or "", predictions[case.key].text)
-        )
-        for case in cases
-    }
     add_captions(board, cases, texts, readings=("released", "corrected"))
     add_clair(board, cases, texts, means.judge)
     return board
