@@ -24,6 +24,7 @@ VERBS = {
     "chat": ("sama_plugin.cli.chat", "talk about a video: regions in, masks out"),
     "eval": ("sama_plugin.cli.eval", "score an adapter on a benchmark"),
     "data": ("sama_plugin.cli.data", "check, convert and look at datasets"),
+    "import": ("sama_plugin.cli.import_", "bring published weights into native hosts and adapters"),
     "swap-llm": ("sama_plugin.cli.swap_llm", "put another language model under a native InternVL"),
     "config": ("sama_plugin.cli.config", "print a configuration and where each value came from"),
     "doctor": ("sama_plugin.cli.doctor", "check the installation and a host"),

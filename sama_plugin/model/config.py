@@ -32,7 +32,9 @@ class AggregatorConfig:
     stride: int = 512
     cross_frequency: int = 2  # spatial layers i with i % cross_frequency == 0 attend to the frame
     encoder_width: int = 1408  # width the frame tokens are projected to before the spatial Q-Former
-    question: Literal["host"] = "host"  # who embeds the question: the host's frozen embeddings
+    question: Literal["host", "wordpiece"] = (
+        "host"  # whose words: the host's, or BERT's as released
+    )
     max_question: int = 256  # tokens, cut on the left
     time_embedding: bool = True
 

@@ -1,0 +1,7 @@
+"""Bring weights in, in whatever layout they were published, and account for every one of them.
+
+`shards` reads and writes checkpoints a shard at a time; `rules` turns a table of names into a plan
+that is checked before anything is written; one file per published layout holds its table
+(`internvl`, `sama`, `sam2`, `qformer`, `videorefer`); `bring` finds out which layout a folder has
+and runs the plan. Used by `sama import`.
+"""
