@@ -1,0 +1,91 @@
+"""What grouping by video is worth: mini SAMA-Bench-G with ten questions a clip, against one
+question at a time on a video that is opened anew.
+
+    python benchmarks/eval_reuse.py                   # the packaged mini and its adapter
+    python benchmarks/eval_reuse.py --untrained       # fresh plugin modules: same work, other words
+
+Both sides go through the same code; only the grouping differs. Exit code 1 if an answer differs, or
+if grouping is less than four times faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sama_plugin.eval.asking import Prediction, answer_cases
+from sama_plugin.eval.cases import Case, by_video
+from sama_plugin.eval.harness import read_material
+from sama_plugin.infer.load import fold_lora, load_host, load_sama
+from sama_plugin.miniworld.benchmarks import SAMA_BENCH_G
+from sama_plugin.miniworld.lesson import mini_config
+from sama_plugin.model.attach import SamaModel, attach
+
+AIM = 4.0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clips", type=int, default=1)
+    parser.add_argument("--questions", type=int, default=10, help="about each clip")
+    parser.add_argument("--max-new-tokens", type=int, default=48)
+    parser.add_argument("--adapter", type=Path, help="default: the packaged one")
+    parser.add_argument("--untrained", action="store_true", help="fresh plugin modules")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    sama = untrained() if options.untrained else fold_lora(load_sama("mini", options.adapter))
+    settings = {"masks": True, "max_new_tokens": options.max_new_tokens}
+    with tempfile.TemporaryDirectory() as name:
+        groups = questions(Path(name), options.clips, options.questions)
+        apart, alone = timed(sama, [[case] for cases in groups for case in cases], settings)
+        grouped, together = timed(sama, groups, settings)
+    same = [answers(one) for one in alone] == [answers(one) for one in together]
+    masks = sum(len(one.tracks) for one in together)
+    print(f"{len(together)} questions about {len(groups)} clips, {masks} masks in the answers")
+    print(f"one at a time: {apart:6.1f} s\ngrouped:       {grouped:6.1f} s")
+    print(f"{apart / grouped:.1f} times faster, answers {'identical' if same else 'DIFFER'}")
+    return 0 if same and apart / grouped >= AIM else 1
+
+
+def questions(folder: Path, clips: int, each: int) -> list[list[Case]]:
+    """So many questions about each of the first held-out clips; where a clip has fewer, they are
+    asked again."""
+    SAMA_BENCH_G.make(folder, clips)
+    found = read_material(SAMA_BENCH_G.suite, folder / SAMA_BENCH_G.file, folder).cases
+    return [
+        [
+            Case(f"{number}: {case.key}", case.sample)
+            for number, case in zip(range(each), cycle(group))
+        ]
+        for group in by_video(found).values()
+    ]
+
+
+def untrained() -> SamaModel:
+    """The packaged host with fresh plugin modules."""
+    return attach(*load_host("mini"), mini_config())
+
+
+def timed(
+    sama: SamaModel, groups: list[list[Case]], settings: dict[str, Any]
+) -> tuple[float, list[Prediction]]:
+    """(seconds, answers) of groups that are each asked in a session of their own."""
+    began = time.process_time()
+    found = [one for cases in groups for one in answer_cases(sama, cases, **settings)]
+    return time.process_time() - began, found
+
+
+def answers(one: Prediction) -> dict[str, Any]:
+    """What must not depend on the grouping."""
+    return {**one.to_json(), "seconds": {}}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
