@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional, Protocol, Sequence
 
+from sama_plugin.data.questions import HostQuestions, Question, QuestionReader
 from sama_plugin.dialog import spans
 from sama_plugin.dialog.released import WORDINGS
 from sama_plugin.dialog.sample import IMAGE_MARK, Media, Region, Sample, Turn
@@ -24,17 +25,6 @@ from sama_plugin.errors import DataError
 
 if TYPE_CHECKING:
     from sama_plugin.media.frames import FramePlan
-
-TEXT, VISUAL_ROW, SHAPE_ROW = 0, 1, 2
-"""At a question position the aggregator reads a word, or a region's pooled or shape vector."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """One turn's question as the aggregator reads it: host ids, 0 where `kinds` is a region row."""
-
-    ids: tuple[int, ...]
-    kinds: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -98,6 +88,7 @@ class Encoder:
         max_question: longest question the aggregator reads; longer ones lose their first words,
             never a region.
         wording: what stands between frames, context and question; by default the host's own.
+        questions: how the aggregator reads questions; by default as the host's tokens.
     """
 
     def __init__(
@@ -109,6 +100,7 @@ class Encoder:
         max_length: Optional[int] = None,
         max_question: Optional[int] = None,
         wording: Optional[Wording] = None,
+        questions: Optional[QuestionReader] = None,
     ):
         self.wording = wording or HostWording(adapter)
         self.text = TextEncoder(tokenizer)
@@ -119,7 +111,7 @@ class Encoder:
         self.tokens_per_frame = tokens_per_frame
         self.region_slots = region_slots
         self.max_length = max_length
-        self.max_question = max_question
+        self.questions = questions or HostQuestions(self.text, max_question)
 
     def encode(
         self, sample: Sample, plan: FramePlan, slots: Optional[Sequence[int]] = None
@@ -181,23 +173,7 @@ class Encoder:
 
     def question(self, user: str) -> Question:
         """The words of a turn for the aggregator, two rows for a region. Never empty."""
-        ids: list[int] = []
-        kinds: list[int] = []
-        for number, words in enumerate(user.split(REGION_MARK)):
-            if number:
-                ids += [0, 0]
-                kinds += [VISUAL_ROW, SHAPE_ROW]
-            found = self.text.plain(words)
-            ids += found
-            kinds += [TEXT] * len(found)
-        if not ids:
-            ids = self.text.plain("\n")
-            kinds = [TEXT] * len(ids)
-        surplus = max(len(ids) - self.max_question, 0) if self.max_question else 0
-        words = [position for position, kind in enumerate(kinds) if kind == TEXT]
-        lost = set(words[:surplus])
-        kept = [position for position in range(len(ids)) if position not in lost]
-        return Question(tuple(ids[i] for i in kept), tuple(kinds[i] for i in kept))
+        return self.questions.read(user)
 
     def expected_slots(
         self, sample: Sample, plan: FramePlan, slots: Optional[Sequence[int]] = None

@@ -1,8 +1,9 @@
 """A dataset in a configuration, and the dataset itself as a sequence of Samples.
 
-Our own format is read line by line when it is indexed; other formats are parsed once, when the
-source is opened (masks stay RLE). What is bad is set aside and counted, and more than `budget` of
-it stops the run.
+Our own format is read line by line when it is indexed. Other formats are parsed once, when the
+source is opened (masks stay RLE): into memory, or, where the annotation is large, into lines of our
+own format on disk (`data.prepared`). What is bad is set aside and counted, and more than `budget`
+of it stops the run.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from sama_plugin.data.formats import FORMATS, read_samples
 from sama_plugin.data.pointing import PointingPolicy
+from sama_plugin.data.prepared import is_large, prepare
 from sama_plugin.data.report import Quarantine
 from sama_plugin.dialog.sample import Sample
 from sama_plugin.errors import ConfigError, DataError
@@ -103,11 +105,10 @@ def open_source(config: SourceConfig) -> Source:
     report = Quarantine(config.budget)
     if hasattr(module, "LazyLines"):
         samples: Sequence[Sample] = module.LazyLines(config.path, root, **config.options)
+    elif is_large(config):
+        samples = prepare(config, report)
     else:
-        samples = list(
-            read_samples(
-                config.format, config.path, root, report, probe=config.probe, **config.options
-            )
-        )
+        options = {"probe": config.probe, **config.options}
+        samples = list(read_samples(config.format, config.path, root, report, **options))
     report.log(config.name)
     return Source(config, samples, report)

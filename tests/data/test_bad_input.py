@@ -215,7 +215,7 @@ class TestClips:
             assert open_video(source).size  # the whole one opens
 
 
-def places(content, most=40):
+def places(content, most=20):
     """Paths to fields of a JSON value, spread over it."""
     found = []
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Iterable, Iterator, Mapping, NoReturn, Sequence, Union
 
 from sama_plugin.atomic import atomic_path
+from sama_plugin.data import index
 from sama_plugin.errors import DataError
 
 PathLike = Union[str, Path]
@@ -32,8 +33,14 @@ _DAMAGED = (
 
 
 def load(path: PathLike) -> Any:
-    """Content of a `.json` or pickle file (`.p`, `.pkl`, `.pickle`)."""
-    return load_pickle(path) if str(path).endswith(_PICKLES) else load_json(path)
+    """Content of a `.json` or pickle file (`.p`, `.pkl`, `.pickle`); of a large JSON file a view
+    that parses entries when they are asked for (see `data.index`).
+    """
+    if str(path).endswith(_PICKLES):
+        return load_pickle(path)
+    if os.path.isfile(path) and os.path.getsize(path) > index.LARGE:
+        return index.open_index(path)
+    return load_json(path)
 
 
 def load_json(path: PathLike) -> Any:
@@ -47,13 +54,15 @@ def load_json(path: PathLike) -> Any:
             ) from error
 
 
-def load_records(path: PathLike) -> list[dict[str, Any]]:
+def load_records(path: PathLike) -> Sequence[dict[str, Any]]:
     """A JSON or pickle file that must hold a list of records."""
     return as_records(load(path), path)
 
 
-def as_records(records: Any, path: PathLike) -> list[dict[str, Any]]:
+def as_records(records: Any, path: PathLike) -> Sequence[dict[str, Any]]:
     """The content of a file, if it is a list of records."""
+    if isinstance(records, index.IndexedRecords):
+        return records
     if not isinstance(records, list) or not all(isinstance(one, dict) for one in records):
         parts = records if isinstance(records, list) else [records]
         odd = next(one for one in parts if not isinstance(one, dict) or one is records)
@@ -67,10 +76,10 @@ def as_records(records: Any, path: PathLike) -> list[dict[str, Any]]:
     return records
 
 
-def load_mapping(path: PathLike) -> dict[str, Any]:
+def load_mapping(path: PathLike) -> Mapping[str, Any]:
     """A JSON or pickle file that must hold one mapping."""
     content = load(path)
-    if not isinstance(content, dict):
+    if not isinstance(content, Mapping):
         raise DataError(
             "the file should hold a mapping",
             file=str(path),

@@ -77,24 +77,25 @@ class ListedClip:
         return MaskTrack(size=tuple(size), total=self.total, rles=rles)
 
 
-def load_mask_dictionary(path: files.PathLike) -> dict[str, Sequence[Any]]:
-    """Annotation id, as text, to one mask entry a frame; both published wrappings are taken."""
+def load_mask_dictionary(path: files.PathLike) -> Mapping[str, Any]:
+    """Annotation id, as text, to its entry; ask `entries_of` for one."""
     content = files.load_mapping(path)
-    return {str(key): _unwrapped(entry) for key, entry in content.items()}
+    if isinstance(content, dict):  # pickles may have integers
+        return {str(key): entry for key, entry in content.items()}
+    return content
 
 
-def entries_of(dictionary: Mapping[str, Sequence[Any]], key: Any) -> Sequence[Any]:
-    """The mask list of an annotation id, which is an integer in some files and text in others."""
-    if str(key) not in dictionary:
+def entries_of(dictionary: Mapping[str, Any], key: Any) -> Sequence[Any]:
+    """The mask list of an annotation id, which is an integer in some files and text in others; both
+    published wrappings of it are taken.
+    """
+    entry = dictionary.get(str(key))
+    if entry is None:
         raise DataError(
             "the annotation id has no entry in the mask dictionary",
             found=key,
             reason="missing_mask_id",
         )
-    return dictionary[str(key)]
-
-
-def _unwrapped(entry: Any) -> Sequence[Any]:
     if isinstance(entry, Mapping):
         return next((entry[name] for name in _WRAPPINGS if name in entry), [])
     return entry

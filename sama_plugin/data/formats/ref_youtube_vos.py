@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Iterable, Iterator, Mapping, Optional, Union
 
 from sama_plugin.data.formats import expressions, files
-from sama_plugin.data.formats.listed_clip import ListedClip
+from sama_plugin.data.formats.listed_clip import ListedClip, entries_of, load_mask_dictionary
 from sama_plugin.data.formats.video_expressions import videos
 from sama_plugin.data.library import Library
 from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
@@ -144,17 +144,11 @@ def _turn(
         return expressions.turn(expression, None, answered=False)
     if dictionary is None:
         return expressions.turn(expression, clip.png_track(str(entry["obj_id"])))
-    if str(counter) not in dictionary:
-        raise DataError(
-            "the expression's counter has no entry in the mask dictionary",
-            found=counter,
-            reason="missing_mask_id",
-        )
-    return expressions.turn(expression, clip.track(dictionary[str(counter)]))
+    return expressions.turn(expression, clip.track(entries_of(dictionary, counter)))
 
 
 def _dictionary(folder: Path) -> Optional[Mapping[str, Any]]:
     for name in ("mask_dict.json", "mask_dict.pkl"):
         if (folder / name).is_file():
-            return {str(key): entry for key, entry in files.load(folder / name).items()}
+            return load_mask_dictionary(folder / name)
     return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Iterator
 
 from sama_plugin.data.formats import files, video_expressions
-from sama_plugin.data.formats.listed_clip import load_mask_dictionary
+from sama_plugin.data.formats.listed_clip import entries_of, load_mask_dictionary
 from sama_plugin.data.formats.segmentations import RLE, read_segmentation
 from sama_plugin.dialog.sample import Sample
 
@@ -26,5 +26,6 @@ def foreground(path: files.PathLike) -> dict[str, list[RLE]]:
     """Video name to the union of all its objects, one entry a listed frame (None where empty)."""
     dictionary = load_mask_dictionary(path)
     return {
-        name: [read_segmentation(entry) for entry in found] for name, found in dictionary.items()
+        name: [read_segmentation(entry) for entry in entries_of(dictionary, name)]
+        for name in dictionary
     }

@@ -9,8 +9,11 @@ memory (`LazyLines`).
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any, Iterable, Iterator, Optional, Sequence, Union
+
+import numpy as np
 
 from sama_plugin.data.formats import files
 from sama_plugin.data.library import Library
@@ -57,37 +60,66 @@ def write(samples: Iterable[Sample], path: PathLike, root: PathLike) -> int:
     return files.write_lines(path, (_portable(sample, root).to_json() for sample in samples))
 
 
+ROW = np.dtype([("start", "<u8"), ("grounded", "?")])
+"""Where a line starts, and whether it has targets."""
+
+
 class LazyLines(Sequence[Sample]):
-    """The samples of a JSON-lines file, read from disk when indexed: only byte offsets are held.
+    """The samples of a JSON-lines file, read from disk when indexed.
+
+    Args:
+        rows: (lines,) of `ROW`, e.g. memory-mapped; None looks through the file.
 
     Attributes:
-        grounded: whether each line has targets, told from its text.
+        grounded: (lines,) bool, whether each line has targets; told from its text.
     """
 
-    def __init__(self, path: PathLike, root: PathLike):
+    def __init__(self, path: PathLike, root: PathLike, rows: Optional[np.ndarray] = None):
         self.path, self._library = str(path), Library(root, probe=False)
-        self._starts: list[int] = []
-        self.grounded: list[bool] = []
-        position = 0
-        with files.open_binary(path) as file:
-            for line in file:
-                if line.strip() and line.strip() != b"\xef\xbb\xbf":
-                    self._starts.append(position)
-                    self.grounded.append(b'"targets":' in line)
-                position += len(line)
+        self.rows = _rows(path) if rows is None else rows
+
+    def __getstate__(self) -> dict[str, Any]:
+        mapped = isinstance(self.rows, np.memmap)
+        return {**self.__dict__, "rows": self.rows.filename if mapped else self.rows}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if not isinstance(self.rows, np.ndarray):
+            self.rows = np.load(self.rows, mmap_mode="r")
+
+    @property
+    def grounded(self) -> np.ndarray:
+        """(lines,) bool."""
+        return self.rows["grounded"]
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return len(self.rows)
 
     def __getitem__(self, index: int) -> Sample:
         with files.open_binary(self.path) as file:
-            file.seek(self._starts[index])
+            file.seek(int(self.rows[index]["start"]))
             line = file.readline().decode("utf-8-sig")
         try:
             return parse(files.parse_line(line, self.path, index + 1), self._library)
         except MALFORMED as error:
             place = {"file": self.path, "record": f"line {index + 1}"}
             raise as_data_error(error).at(**place) from error
+
+
+def line_of(sample: Sample, root: PathLike) -> bytes:
+    """The line of a sample, with media paths relative to `root`."""
+    record = _portable(sample, root).to_json()
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8") + b"\n"
+
+
+def _rows(path: PathLike) -> np.ndarray:
+    rows, position = [], 0
+    with files.open_binary(path) as file:
+        for line in file:
+            if line.strip() and line.strip() != b"\xef\xbb\xbf":
+                rows.append((position, b'"targets":' in line))
+            position += len(line)
+    return np.array(rows, ROW)
 
 
 def _portable(sample: Sample, root: PathLike) -> Sample:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Mapping, Optional, Sequence, Union
 
-from sama_plugin.data.formats import files
+from sama_plugin.data.formats.listed_clip import load_mask_dictionary
 from sama_plugin.data.formats.segmentations import RLE, read_segmentation, resize_nearest
 from sama_plugin.data.library import Library
 from sama_plugin.dialog.sample import Media, Region
@@ -164,8 +164,8 @@ class Dictionaries:
     def of(self, video: str) -> Mapping[str, Any]:
         """The dictionary for a video path: the first dataset whose name the path holds decides."""
         if not isinstance(self.source, Mapping) and Path(self.source).is_file():
-            return _load_dictionary(str(self.source))
-        return _load_dictionary(self._file(dataset_of(video)))
+            return _load_dictionary(*_version(str(self.source)))
+        return _load_dictionary(*_version(self._file(dataset_of(video))))
 
     def _file(self, dataset: str) -> str:
         if isinstance(self.source, Mapping):
@@ -205,10 +205,13 @@ def dictionary_name(dataset: str) -> str:
     return f"{_FILES.get(dataset, dataset)}_mask_dict.json"
 
 
+def _version(path: str) -> tuple[str, int]:
+    return path, os.stat(path).st_mtime_ns if os.path.exists(path) else 0
+
+
 @lru_cache(maxsize=8)
-def _load_dictionary(path: str) -> Mapping[str, Any]:
-    content = files.load(path)
-    return {str(number): entry for number, entry in content.items()}
+def _load_dictionary(path: str, changed: int) -> Mapping[str, Any]:
+    return load_mask_dictionary(path)
 
 
 def _find(record: Mapping[str, Any], library: Library) -> str:
@@ -248,8 +251,8 @@ def _entry_list(entry: Any) -> Sequence[Any]:
 
 
 def _used(record: Mapping[str, Any], entries: Mapping[str, Any]) -> list[Any]:
-    ids = [str(number) for number in record.get("anno_map") or ()]
-    return [entries[number] for number in ids if number in entries]
+    found = [entries.get(str(number)) for number in record.get("anno_map") or ()]
+    return [entry for entry in found if entry is not None]
 
 
 def _size(record: Mapping[str, Any], path: str, library: Library) -> Optional[tuple[int, int]]:
