@@ -147,7 +147,7 @@ def propagate(
     tracks = [_Track() for _ in objects]
     if not tracks:
         return
-    _decode_prompted(segmenter, store, objects, tracks, options, mask_decoder)
+    _decode_prompted(segmenter, store, objects, tracks, options, mask_decoder, total > 1)
     for direction in options.directions:
         step = 1 if direction == "forward" else -1
         yield from _pass(segmenter, store, tracks, total, step, options)
@@ -181,9 +181,11 @@ def _check(objects: Sequence[ObjectPrompt], total: int) -> None:
             raise RegionError(f"object {index} is {found}; the video has frames 0 to {total - 1}")
 
 
-def _decode_prompted(segmenter, store, objects, tracks, options, mask_decoder) -> None:
-    """Results and memories of all prompted frames; prompts of equal shape on a frame are decoded
-    together.
+def _decode_prompted(
+    segmenter, store, objects, tracks, options, mask_decoder, recalled: bool
+) -> None:
+    """Results of all prompted frames, and memories if any other frame can recall them; prompts of
+    equal shape on a frame are decoded together.
     """
     frames = sorted({frame for item in objects for frame in item.frames})
     store.prepare(frames)
@@ -194,7 +196,9 @@ def _decode_prompted(segmenter, store, objects, tracks, options, mask_decoder) -
             given = [objects[i].frames[frame] for i in indices]
             features = store.features(frame).expand(len(indices))
             decoded = _result_of(segmenter, features, given, options, mask_decoder)
-            memory = _remember(segmenter, features, decoded, options, options.binarise_prompted)
+            memory = None
+            if recalled:
+                memory = _remember(segmenter, features, decoded, options, options.binarise_prompted)
             for row, index in enumerate(indices):
                 result = _row(decoded, memory, row)
                 tracks[index].prompted[frame] = result
@@ -243,9 +247,9 @@ def _remember(segmenter, features, decoded: Decoded, options, binarise: bool) ->
     return memory
 
 
-def _row(decoded: Decoded, memory: Memory, row: int) -> _Result:
+def _row(decoded: Decoded, memory: Optional[Memory], row: int) -> _Result:
     part = slice(row, row + 1)
-    kept = Memory(memory.features[part], memory.position)
+    kept = memory and Memory(memory.features[part], memory.position)
     return _Result(
         decoded.logits[part].float(),
         decoded.iou[part].float(),
