@@ -1,9 +1,12 @@
-"""`sama data check|peek|convert`: read a dataset as training would, before a GPU is paid for.
+"""`sama data check|stats|peek|convert|index`: read a dataset as training would, before a GPU is
+paid for.
 
 sama data check configs/train/mini.yaml                       # every source of a training run
 sama data check qa.json --format videorefer_700k --root clips # one annotation file
+sama data stats qa.json --format videorefer_700k --root clips --out stats.html
 sama data peek qa.json --format videorefer_700k --root clips --out peek.html
 sama data convert qa.json qa.jsonl --format videorefer_700k --root clips
+sama data index configs/train/sama.yaml                      # once a machine, before training
 
 `check` ends with 0 (nothing is lost), 1 (some records are), 2 (there is no usable sample).
 """
@@ -27,6 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_source(check)
     check.add_argument("--json", action="store_true", help="print the whole report as JSON")
     check.add_argument("--no-decode", action="store_true", help="open clips, decode no frame")
+    stats = actions.add_parser("stats", help="counts, lengths, areas, token budgets")
+    _add_source(stats)
+    stats.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    stats.add_argument("--out", type=Path, help="also write a page of histograms")
+    stats.add_argument("--model", help="packaged model or host checkpoint folder: count tokens")
     peek = actions.add_parser("peek", help="write a page of what the model will see")
     _add_source(peek)
     peek.add_argument("--model", default="mini", help="packaged model or host checkpoint folder")
@@ -37,11 +45,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     convert.add_argument("out", type=Path, help="annotation file to write")
     convert.add_argument("--to", default="sama", help="format to write (default: ours)")
     convert.add_argument("--keep-good", action="store_true", help="leave bad records out")
+    index = actions.add_parser("index", help="prepare large annotation, once a machine")
+    _add_source(index)
 
 
 def run(args: argparse.Namespace) -> int:
     """Do what was asked; the worst source decides the exit code."""
-    actions = {"check": _check, "peek": _peek, "convert": _convert}
+    actions = {
+        "check": _check,
+        "stats": _stats,
+        "peek": _peek,
+        "convert": _convert,
+        "index": _index,
+    }
     return actions[args.action](args)
 
 
@@ -105,6 +121,44 @@ def _convert(args: argparse.Namespace) -> int:
     if args.keep_good and report.dropped:
         print(f"left out: {len(report.dropped)} ({report.summary()})", file=sys.stderr)
         return 1
+    return 0
+
+
+def _stats(args: argparse.Namespace) -> int:
+    from sama_plugin.data.sources import open_source
+    from sama_plugin.data.stats import measure, write_page
+
+    sources, frames = _sources(args)
+    encoder = _encoder(args.model) if args.model else None
+    found = []
+    for source in sources:
+        found.append(measure(source.name, open_source(source), encoder, source.frames or frames))
+        if not args.json:
+            print("\n".join(found[-1].lines()))
+    if args.json:
+        print(json.dumps([stats.to_json() for stats in found], indent=2))
+    if args.out:
+        print(write_page(found, args.out), file=sys.stderr)
+    return 0
+
+
+def _index(args: argparse.Namespace) -> int:
+    import time
+
+    from sama_plugin.data.prepared import folder_of, prepare
+    from sama_plugin.data.report import Quarantine
+
+    sources, _ = _sources(args)
+    for source in sources:
+        if source.format == "sama":
+            print(f"{source.name}: our own format is read from disk as it is")
+            continue
+        began, report = time.monotonic(), Quarantine(source.budget)
+        samples = prepare(source, report, _progress(source.name))
+        seconds = time.monotonic() - began
+        print(f"{source.name}: {len(samples)} samples in {folder_of(source)}, {seconds:.1f} s")
+        if report.dropped:
+            print(f"  set aside: {len(report.dropped)} ({report.summary()})")
     return 0
 
 

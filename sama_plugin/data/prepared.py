@@ -39,12 +39,13 @@ def annotation_files(path: Path) -> list[Path]:
     return sorted({*beside, *([path] if path.is_file() else [])})
 
 
-def is_large(config: SourceConfig) -> bool:
-    """Whether the annotation is large enough to be prepared."""
+def is_prepared(config: SourceConfig) -> bool:
+    """Whether the source was prepared ahead of time, or is large enough that it should be."""
     path = Path(config.path)
     if config.format == "sama" or not path.exists():
         return False
-    return sum(file.stat().st_size for file in annotation_files(path)) > index.LARGE
+    size = sum(file.stat().st_size for file in annotation_files(path))
+    return size > index.LARGE or (folder_of(config) / FACTS).is_file()
 
 
 def prepare(config: SourceConfig, report: Quarantine, progress: Any = None) -> sama.LazyLines:

@@ -16,7 +16,7 @@ import numpy as np
 
 from sama_plugin.data.formats import FORMATS, read_samples
 from sama_plugin.data.pointing import PointingPolicy
-from sama_plugin.data.prepared import is_large, prepare
+from sama_plugin.data.prepared import is_prepared, prepare
 from sama_plugin.data.report import Quarantine
 from sama_plugin.dialog.sample import Sample
 from sama_plugin.errors import ConfigError, DataError
@@ -105,7 +105,7 @@ def open_source(config: SourceConfig) -> Source:
     report = Quarantine(config.budget)
     if hasattr(module, "LazyLines"):
         samples: Sequence[Sample] = module.LazyLines(config.path, root, **config.options)
-    elif is_large(config):
+    elif is_prepared(config):
         samples = prepare(config, report)
     else:
         options = {"probe": config.probe, **config.options}

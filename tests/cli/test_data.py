@@ -8,6 +8,7 @@ import pytest
 
 from sama_plugin import cli
 from sama_plugin.data.formats import sama, videorefer_700k
+from sama_plugin.data.sources import SourceConfig, open_source
 from tests.data.factories import grounded_sample, plain_sample, region, write_clip
 
 
@@ -88,3 +89,40 @@ def test_peek_writes_the_page(folder, monkeypatch, capsys):
     assert cli.main(["data", "peek", path, "--format", "sama", "--out", str(out)]) == 0
     assert capsys.readouterr().out.strip() == str(out)
     assert "<h2>grounded</h2>" in out.read_text() and "<h2>plain</h2>" in out.read_text()
+
+
+def test_stats_of_every_source(folder, capsys):
+    path = str(folder / "good.jsonl")
+    page = folder / "stats.html"
+    assert cli.main(["data", "stats", path, "--format", "sama", "--out", str(page)]) == 0
+    assert "samples 2" in capsys.readouterr().out and page.read_text().count("<svg") > 5
+    assert cli.main(["data", "stats", path, "--format", "sama", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["kinds"]["samples"] == 2 and found["measures"]["segs"]["max"] == 3
+
+
+def test_index_prepares_once_and_training_opens_it(folder, capsys, monkeypatch):
+    monkeypatch.setenv("SAMA_CACHE", str(folder / "cache"))
+    source = [region_record(folder)]
+    path = folder / "qa.json"
+    path.write_text(json.dumps(source))
+    arguments = ["data", "index", str(path), "--format", "videorefer_700k"]
+    for _ in range(2):
+        assert cli.main(arguments) == 0
+        assert "qa: 1 samples in" in capsys.readouterr().out
+    opened = open_source(SourceConfig("videorefer_700k", str(path)))
+    assert isinstance(opened._samples, sama.LazyLines) and len(opened) == 1
+
+
+def region_record(folder):
+    """One VideoRefer record about the folder's clip."""
+    (prompt,) = region(3).prompts
+    return {
+        "id": 1,
+        "video": "clip.npy",
+        "conversations": [
+            {"from": "human", "value": "<video>\nWhat is <region>?"},
+            {"from": "gpt", "value": "A ball."},
+        ],
+        "annotation": [{"3": {"segmentation": prompt.mask}}],
+    }
