@@ -87,6 +87,17 @@ class HostAdapter(Protocol):
         all frames, `past_key_values`, ...) as the keyword arguments of the host's forward.
         """
 
+    def read(self, model: Any, inputs: Mapping[str, Any], **options: Any) -> Any:
+        """One step of a conversation whose frames are cached: `inputs` as in `forward_inputs`, no
+        pixels; `options` are transformers' (`use_cache`, `logits_to_keep`). Gives `logits` (B, L,
+        V).
+        """
+
+    def chat_tokenizer(self, model: Any, tokenizer: Any) -> Any:
+        """`tokenizer` (a copy, it may be changed) with the chat template the model was trained
+        with, for hosts that keep it elsewhere.
+        """
+
     def new_cache(self, model: Any) -> Any:
         """An empty KV cache for a conversation."""
 
@@ -164,6 +175,7 @@ HOSTS = Registry(
     "hosts",
     {
         "internvl": "sama_plugin.hosts.internvl.adapter:InternVLAdapter",
+        "internvl_chat": "sama_plugin.hosts.internvl_chat.adapter:InternVLChatAdapter",
         "llava": "sama_plugin.hosts.llava.adapter:LlavaAdapter",
         "llava_next_video": "sama_plugin.hosts.llava.adapter:LlavaNextVideoAdapter",
         "llava_onevision": "sama_plugin.hosts.llava.adapter:LlavaOnevisionAdapter",

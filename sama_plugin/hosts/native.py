@@ -45,8 +45,14 @@ class NativeHost:
     def output_embeddings(self, model: Any) -> Any:
         return model.get_output_embeddings()
 
+    def chat_tokenizer(self, model: Any, tokenizer: Any) -> Any:
+        return tokenizer
+
     def forward_inputs(self, model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
         return dict(inputs)
+
+    def read(self, model: Any, inputs: Mapping[str, Any], **options: Any) -> Any:
+        return model(**self.forward_inputs(model, inputs), **options)
 
     def new_cache(self, model: Any) -> Any:
         from transformers import DynamicCache

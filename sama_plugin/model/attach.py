@@ -68,7 +68,8 @@ def attach(
 
         with _seeded(config.seed):
             segmenter = build_segmenter(config.seg.segmenter, config.seg.weights)
-    tokenizer = tokenizer if share_tokenizer else copy.deepcopy(tokenizer)
+    if not share_tokenizer:
+        tokenizer = adapter.chat_tokenizer(host, copy.deepcopy(tokenizer))
     tables = (adapter.input_embeddings(host), adapter.output_embeddings(host))
     with whole(table.weight for table in tables):
         return SamaModel(host, adapter, tokenizer, add_tokens(tokenizer), config, segmenter)

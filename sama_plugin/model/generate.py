@@ -99,8 +99,7 @@ def generate(
         while True:
             mask = ids.new_ones(1, consumed + ids.shape[1])
             step = {"input_ids": ids, "attention_mask": mask, "past_key_values": past}
-            step = sama.adapter.forward_inputs(sama.host, step)
-            output = sama.host(**step, use_cache=True, logits_to_keep=1)
+            output = sama.adapter.read(sama.host, step, use_cache=True, logits_to_keep=1)
             consumed += ids.shape[1]
             if new and new[-1] == sama.ids.seg:
                 states.append(call.hidden[0, -1])
@@ -137,7 +136,7 @@ def teacher_forced_states(
     tokens = torch.as_tensor(ids, dtype=torch.long, device=sama.device)[None]
     with sama.call(batch.to(sama.device) if batch is not None else None, cache) as call:
         inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
-        sama.host(**sama.adapter.forward_inputs(sama.host, inputs), use_cache=False)
+        sama.adapter.read(sama.host, inputs, use_cache=False)
         return sama.seg_states(call)
 
 
