@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Sequence, Union
 
 from sama_plugin.data.encode import Encoder, wording_of
+from sama_plugin.data.questions import question_reader
 from sama_plugin.dialog import sample
 from sama_plugin.errors import MediaError, RegionError, SlotError
 from sama_plugin.infer import regions as naming
@@ -89,6 +90,7 @@ class VideoSession:
             sama.modules.tokens,
             max_question=sama.config.aggregator.max_question,
             wording=wording_of(sama.adapter, sama.config.compat),
+            questions=question_reader(sama.config.aggregator),
         )
         self._end = self._encoder.text.literal(self._encoder.template.end)
         sama.host.eval()

@@ -5,6 +5,7 @@ checkpoint format.
       config.json          widths, LLM family, token strings, wording, [SEG] convention, compat,
       segmenter, settings
       modules.safetensors  region encoder, aggregator, token rows, [SEG] head, mask decoder copy
+      vocabulary.txt       BERT's word pieces, where the aggregator reads those
       lora.safetensors     LoRA under canonical names: layers.<n>.<q|k|v|o|gate|up|down>.<A|B>
       README.md            model card
 
@@ -15,6 +16,7 @@ all.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Mapping, Optional, Union
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 FOLDER = "sama_adapter"
 FORMAT = 1
+VOCABULARY = "vocabulary.txt"
 SEG_CONVENTION = "state of the step that consumes [SEG]"
 
 
@@ -63,6 +66,8 @@ def save_adapter(
         save_file(_stored(modules, dtype), temporary / "modules.safetensors")
         if lora:
             save_file(_stored(lora, dtype), temporary / "lora.safetensors")
+        if sama.config.aggregator.vocabulary is not None:
+            shutil.copyfile(sama.config.aggregator.vocabulary, temporary / VOCABULARY)
         (temporary / "config.json").write_text(
             json.dumps(_describe(sama, bool(lora)), indent=2) + "\n"
         )
@@ -93,6 +98,8 @@ def read_config(folder: Union[str, Path]) -> SamaConfig:
     """The settings a checkpoint was trained with; attach with these before `load_adapter`."""
     described = _read(Path(folder))
     config = from_dict(SamaConfig, described["settings"], str(Path(folder) / "config.json"))
+    if config.aggregator.vocabulary is not None:
+        config.aggregator.vocabulary = str(Path(folder) / VOCABULARY)
     return config
 
 
@@ -176,6 +183,9 @@ def _stored(tensors: Mapping[str, Tensor], dtype: Optional[torch.dtype]) -> dict
 
 
 def _describe(sama: SamaModel, lora: bool) -> dict[str, Any]:
+    settings = to_dict(sama.config)
+    if settings["aggregator"]["vocabulary"] is not None:
+        settings["aggregator"]["vocabulary"] = VOCABULARY
     return {
         "format": FORMAT,
         "plugin_version": __version__,
@@ -189,7 +199,7 @@ def _describe(sama: SamaModel, lora: bool) -> dict[str, Any]:
         "segmenter": sama.segmenter.id,
         "segmenter_fingerprint": sama.segmenter.fingerprint,
         "lora": lora,
-        "settings": to_dict(sama.config),
+        "settings": settings,
     }
 
 

@@ -35,6 +35,7 @@ class AggregatorConfig:
     question: Literal["host", "wordpiece"] = (
         "host"  # whose words: the host's, or BERT's as released
     )
+    vocabulary: Optional[str] = None  # path of BERT's vocab.txt, for word pieces
     max_question: int = 256  # tokens, cut on the left
     time_embedding: bool = True
 

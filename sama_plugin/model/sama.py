@@ -97,6 +97,12 @@ class SamaModules(nn.Module):
         """Compute type of the modules; inputs are cast to it, outputs to the host's."""
         return self.region.dtype
 
+    @property
+    def reads_ids(self) -> bool:
+        """Whether the aggregator embeds the words of questions itself."""
+        settings = self.config.aggregator
+        return settings.kind != "none" and settings.question == "wordpiece"
+
     def slots(
         self,
         features: Optional[Tensor],
@@ -110,7 +116,7 @@ class SamaModules(nn.Module):
         The third value is a zero scalar that keeps modules without work in the graph.
         """
         if features is None:
-            features = question.new_zeros(0, self.tokens, self.width)
+            features = torch.zeros(0, self.tokens, self.width, device=question.device)
         features = features.to(self.dtype)
         encoded = self.region(
             features,
@@ -127,7 +133,7 @@ class SamaModules(nn.Module):
             batch.frame_owner[rows],
             batch.frame_time[rows],
             batch.prompt_owner,
-            question.to(self.dtype),
+            question if self.reads_ids else question.to(self.dtype),
             batch.question_mask,
             batch.question_kind,
             encoded.aggregator_rows,

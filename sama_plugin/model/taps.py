@@ -183,8 +183,10 @@ class Taps:
 
     def _question(self, call: Call) -> Tensor:
         """(P, L, C) the host's own embeddings of the questions; its weights get no gradient from
-        here.
+        here. Or (P, L) ids, for an aggregator that has a table of its own.
         """
+        if self.modules.reads_ids:
+            return call.batch.question_ids
         call.reading_question = True
         try:
             with torch.no_grad():

@@ -11,6 +11,7 @@ from typing import Optional, Sequence
 from sama_plugin.data.collate import Collator
 from sama_plugin.data.encode import Encoder, wording_of
 from sama_plugin.data.mixture import MixtureDataset
+from sama_plugin.data.questions import question_reader
 from sama_plugin.data.regions import region_rule
 from sama_plugin.data.sources import SourceConfig, open_source
 from sama_plugin.model.attach import SamaModel
@@ -47,6 +48,7 @@ def collator(sama: SamaModel, max_length: Optional[int] = None) -> Collator:
         max_length=max_length,
         max_question=config.aggregator.max_question,
         wording=wording_of(adapter, config.compat),
+        questions=question_reader(config.aggregator),
     )
     pad_id = sama.tokenizer.pad_token_id
     grid = adapter.grid(sama.host)

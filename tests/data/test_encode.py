@@ -8,7 +8,8 @@ import dataclasses
 
 import pytest
 
-from sama_plugin.data.encode import SHAPE_ROW, TEXT, VISUAL_ROW, Encoder
+from sama_plugin.data.encode import Encoder
+from sama_plugin.data.questions import SHAPE_ROW, TEXT, VISUAL_ROW
 from sama_plugin.dialog.sample import Media, Sample, Turn
 from sama_plugin.dialog.spans import IGNORE, Layout
 from sama_plugin.errors import DataError, SlotError
