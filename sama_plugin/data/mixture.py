@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from sama_plugin.data.pointing import point
 from sama_plugin.data.sources import Source
+from sama_plugin.data.wording import rephrase
 from sama_plugin.dialog.sample import Sample
 from sama_plugin.errors import ConfigError
 from sama_plugin.media.frames import FramePolicy
@@ -32,8 +33,8 @@ class MixtureDataset(Dataset):
     Args:
         sources: opened sources.
         seed: decides every order and every pointing.
-        samples: items of an epoch, shared by the sources' weights; None gives every source its
-            length times `repeat`.
+        samples: items of an epoch, shared by the sources' weights (what a cap cuts off is not
+            shared out again); None gives every source its length times `repeat`.
     """
 
     def __init__(self, sources: Sequence[Source], seed: int = 0, samples: Optional[int] = None):
@@ -53,7 +54,8 @@ class MixtureDataset(Dataset):
         source, index = self.order(epoch)[position]
         config = self.sources[source].config
         rng = np.random.default_rng([self.seed, epoch, position, 1])
-        return point(self.sources[source][int(index)], config.pointing, rng), config.frames
+        sample = rephrase(self.sources[source][int(index)], config.ask, rng)
+        return point(sample, config.pointing, rng), config.frames
 
     def __getstate__(self) -> dict:
         return {key: value for key, value in self.__dict__.items() if key != "_order"}
@@ -100,8 +102,10 @@ class MixtureDataset(Dataset):
 
 def _shares(sources: Sequence[Source], samples: Optional[int]) -> list[int]:
     """Items of each source in an epoch; rounding surplus goes to the largest remainders."""
+    caps = np.array([source.config.cap or np.iinfo(int).max for source in sources])
     if samples is None:
-        return [int(round(len(source) * source.config.repeat)) for source in sources]
+        exact = [len(source) * source.config.repeat for source in sources]
+        return np.minimum(np.round(exact).astype(int), caps).tolist()
     weights = np.array([source.config.weight for source in sources], dtype=float)
     if not weights.sum():
         raise ConfigError("the mixture is empty: every source has weight 0")
@@ -109,7 +113,7 @@ def _shares(sources: Sequence[Source], samples: Optional[int]) -> list[int]:
     shares = np.floor(exact).astype(int)
     surplus = np.argsort(shares - exact, kind="stable")[: samples - shares.sum()]
     shares[surplus] += 1
-    return shares.tolist()
+    return np.minimum(shares, caps).tolist()
 
 
 def _groups(source: Source) -> np.ndarray:

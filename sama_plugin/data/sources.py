@@ -18,6 +18,7 @@ from sama_plugin.data.formats import FORMATS, read_samples
 from sama_plugin.data.pointing import PointingPolicy
 from sama_plugin.data.prepared import is_prepared, prepare
 from sama_plugin.data.report import Quarantine
+from sama_plugin.data.wording import check_templates
 from sama_plugin.dialog.sample import Sample
 from sama_plugin.errors import ConfigError, DataError
 from sama_plugin.media.frames import FramePolicy
@@ -38,6 +39,8 @@ class SourceConfig:
     repeat: float = 1.0
     weight: float = 1.0
     limit: int = 0  # first samples only; 0 for all
+    cap: int = 0  # most items of an epoch, other ones every epoch; 0 for no cap
+    ask: tuple[str, ...] = ()  # questions with {} for a phrase, in place of the dataset's own
     group: Literal["auto", "grounded", "plain"] = "auto"  # auto: decided sample by sample
     frames: Optional[FramePolicy] = None  # None for the model's own; plain chat: aggregator 0
     pointing: PointingPolicy = field(default_factory=PointingPolicy)
@@ -46,11 +49,12 @@ class SourceConfig:
     options: dict[str, Any] = field(default_factory=dict)  # of the format's `read`
 
     def __post_init__(self) -> None:
-        if self.repeat < 0 or self.weight < 0 or self.limit < 0:
+        if min(self.repeat, self.weight, self.limit, self.cap) < 0:
             raise ConfigError(
-                f"source {self.path}: repeat {self.repeat}, weight {self.weight} and limit "
-                f"{self.limit} must not be negative"
+                f"source {self.path}: repeat {self.repeat}, weight {self.weight}, limit "
+                f"{self.limit} and cap {self.cap} must not be negative"
             )
+        check_templates(self.ask, self.path)
         self.name = self.name or Path(self.path).stem
 
 

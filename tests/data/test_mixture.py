@@ -13,6 +13,8 @@ from sama_plugin.data.formats import sama
 from sama_plugin.data.mixture import MixtureDataset
 from sama_plugin.data.pointing import PointingPolicy, point
 from sama_plugin.data.sources import SourceConfig, open_source
+from sama_plugin.data.wording import rephrase
+from sama_plugin.dialog.sample import Media, Sample, Target, Turn
 from sama_plugin.errors import ConfigError, DataError
 from sama_plugin.media import masks
 from sama_plugin.media.frames import FramePolicy
@@ -184,3 +186,65 @@ class TestPointing:
     def test_unknown_kinds_are_refused(self):
         with pytest.raises(ConfigError, match="lasso"):
             PointingPolicy(kinds=("lasso",))
+
+
+def test_a_cap_takes_other_samples_every_epoch(folder):
+    dataset = mixture(folder, plain={"cap": 6})
+    assert len(dataset) == 10 + 6
+    counts = Counter(ids(dataset, 0, 5 * len(dataset)))
+    assert {counts[f"p{i}"] for i in range(30)} == {1} and {counts[f"g{i}"] for i in range(10)} == {
+        5
+    }
+    assert len(mixture(folder, samples=40, plain={"cap": 6, "weight": 1})) == 20 + 6
+
+
+class TestCoverage:
+    """Whoever reads which items: together they are those of the epochs, each once."""
+
+    @pytest.mark.parametrize("ranks", [1, 2, 3, 8])
+    @pytest.mark.parametrize("batch", [1, 4])
+    def test_ranks_resume_points_and_workers(self, folder, ranks, batch):
+        dataset = mixture(folder, grounded={"repeat": 1.5}, plain={"cap": 21})
+        size, epochs = len(dataset), 3
+        straight = ids(dataset, 0, epochs * size)
+        step = ranks * batch
+        for stop in (0, 1, size // step // 2, size // step):
+            again = pickle.loads(pickle.dumps(dataset))  # a new process
+            read = self.read(dataset, 0, stop * step, ranks, batch)
+            read.update(self.read(again, stop * step, epochs * size, ranks, batch))
+            assert [read[number] for number in range(epochs * size)] == straight
+
+    def read(self, dataset, start, end, ranks, batch):
+        """Item to sample, as ranks deal out batches in turn."""
+        read = {}
+        for rank in range(ranks):
+            for first in range(start + rank * batch, end, ranks * batch):
+                for number in range(first, min(first + batch, end)):
+                    assert number not in read
+                    read[number] = dataset[number][0].id
+        return read
+
+    def test_every_source_is_drawn(self, folder):
+        """Upstream's sampler draws from a shorter list than the repeats make: whole sets vanish."""
+        for repeat in (1, 3, 7):
+            dataset = mixture(folder, grounded={"repeat": repeat})
+            counts = Counter(ids(dataset, 0, len(dataset)))
+            assert len(counts) == 40 and sum(counts.values()) == len(dataset) == 10 * repeat + 30
+
+
+class TestWording:
+    def asked(self, phrase, user, templates=("Cut out {}!",), regions=()):
+        target = Target(phrase)
+        sample = Sample("a", Media("none"), (Turn(user, "x [SEG]", tuple(regions), (target,)),))
+        return rephrase(sample, templates, np.random.default_rng(0)).turns[0].user
+
+    def test_only_expression_turns_change(self):
+        assert self.asked("the cup", "Please segment the cup.") == "Cut out the cup!"
+        assert self.asked("the cup", "what holds tea?") == "what holds tea?"
+        assert self.asked("the cup", "<region> the cup", regions=[region(0)]) == "<region> the cup"
+        assert self.asked("the cup", "Please segment the cup.", ()) == "Please segment the cup."
+
+    @pytest.mark.parametrize("template", ["no place", "{} and {}", "{phrase}"])
+    def test_bad_templates_are_refused(self, template):
+        with pytest.raises(ConfigError, match="exactly one"):
+            SourceConfig("sama", "x", ask=(template,))
