@@ -32,8 +32,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=20)
     parser.add_argument("--segmenter", default="mini", help="a Meta name of the segmenter registry")
+    parser.add_argument("--seed", type=int, default=0, help="of the weights")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
+    torch.manual_seed(options.seed)
     segmenter = build_segmenter(options.segmenter, "random")
     segmenter.to(options.device)
     predictor = stock_predictor(segmenter)
@@ -82,11 +84,13 @@ def stock(predictor, frames: int, segmenter: Segmenter) -> Tensor:
 
 
 def stock_predictor(segmenter: Segmenter):
-    """Meta's predictor around a copy of the same network."""
+    """Meta's predictor around a copy of the same network, with the switches its builder sets."""
     from sam2.sam2_video_predictor import SAM2VideoPredictor
 
     predictor = copy.deepcopy(segmenter.module)
     predictor.__class__ = SAM2VideoPredictor
+    predictor.binarize_mask_from_pts_for_mem_enc = True
+    predictor.sam_mask_decoder.dynamic_multimask_via_stability = True
     predictor.fill_hole_area, predictor.non_overlap_masks = 0, False
     predictor.clear_non_cond_mem_around_input = False
     predictor.add_all_frames_to_correct_as_cond = False
