@@ -1,5 +1,7 @@
 """Tube IoU of mask tracks on their run lengths: no mask is decoded, so a question with ten masks
-over hundreds of frames costs milliseconds and no memory. Equal to `tubes.iou_matrix` on decoded tubes.
+over hundreds of frames costs milliseconds and no memory.
+
+Equal to `tubes.iou_matrix` on decoded tubes.
 """
 
 from __future__ import annotations
