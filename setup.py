@@ -30,10 +30,12 @@ EXTRAS = {
     "qlora": ["bitsandbytes>=0.43"],
     "deepspeed": ["deepspeed>=0.14"],
     "log": ["tensorboard>=2.13"],
+    # caption metrics (which also need Java) and optimal matching
+    "eval": ["pycocoevalcap>=1.2", "scipy>=1.10"],
     "dev": ["pytest>=7.4", "hypothesis>=6.90", "ruff>=0.6", "psutil>=5.9", "scipy>=1.10"],
 }
 EXTRAS["all"] = [
-    package for name in ("sam2", "qlora", "deepspeed", "log") for package in EXTRAS[name]
+    package for name in ("sam2", "qlora", "deepspeed", "log", "eval") for package in EXTRAS[name]
 ]
 
 setup(
@@ -49,5 +51,8 @@ setup(
     package_data={"sama_plugin": ["assets/**/*", "assets/*"]},
     install_requires=REQUIRED,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["sama = sama_plugin.cli:main"]},
+    entry_points={
+        "console_scripts": ["sama = sama_plugin.cli:main"],
+        "lmms_eval.models": ["sama = sama_plugin.bridges.lmms_eval:manifest"],
+    },
 )
