@@ -2,16 +2,19 @@
 
 A script that is run as `__main__` cannot be patched before its imports are bound, and its classes
 cannot be unpickled in spawned workers. So the launcher imports `a/b/train.py` as the module it is:
-`b.train` when `b` is a package, with the folder above the outermost package on `sys.path`.
+`b.train` when `b` is a package, with the folder above the outermost package on `sys.path`. Worker
+processes find it there too: `multiprocessing` hands `sys.path` on.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib
 import importlib.util
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable, Iterator, Optional
@@ -94,7 +97,7 @@ def _from_file(text: str) -> Target:
     if not file.is_file():
         raise PluginError(f"no such script: {text} (looked at {file})")
     names, root = [file.stem], file.parent
-    while (root / "__init__.py").is_file():
+    while (root / "__init__.py").is_file() or root.name in _namespaces(file):
         names.insert(0, root.name)
         root = root.parent
     for name in names:
@@ -103,6 +106,43 @@ def _from_file(text: str) -> Target:
                 f"{file} cannot be imported: {name!r} is not a Python name; rename it"
             )
     return Target(".".join(names), root=root, file=file)
+
+
+@lru_cache(maxsize=8)
+def _namespaces(file: Path) -> frozenset[str]:
+    """Folders above a script that are packages without an `__init__.py`: what the script imports
+    from itself lies below the outermost of them.
+    """
+    above = {folder.name: folder for folder in file.parents if folder.name}
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError):
+        return frozenset()  # importing it says what is wrong, and where
+    dotted = [
+        name
+        for node in ast.walk(tree)
+        for name in (
+            [node.module or ""]
+            if isinstance(node, ast.ImportFrom) and node.level == 0
+            else [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else []
+        )
+    ]
+    tops = [
+        above[first]
+        for first, _, rest in (name.partition(".") for name in dotted)
+        if first in above and rest and _exists(above[first].joinpath(*rest.split(".")))
+    ]
+    if not tops:
+        return frozenset()
+    top = min(tops, key=lambda folder: len(folder.parts))
+    inside = (folder for folder in file.parents if folder == top or top in folder.parents)
+    return frozenset(folder.name for folder in inside)
+
+
+def _exists(path: Path) -> bool:
+    return path.is_dir() or path.with_suffix(".py").is_file()
 
 
 @contextlib.contextmanager

@@ -2,9 +2,10 @@
 script, with the plugin.
 
 The plugin's flags are taken out of the command line (also out of the JSON file when the script's
-only argument is one), a bridge wraps the few host symbols it needs, the script is imported under
-its own name and its `main()` called. Afterwards everything is put back. Bridges are found by name,
-so this file knows no host.
+only argument is one), a bridge changes the few host symbols it needs, the script is imported under
+its own name and its `main()` called. Afterwards everything is put back. Flags travel on the command
+line only, so every node of a job has them. The bridge is the one whose family claims the script,
+else the one for plain Trainer scripts; this file knows no host.
 """
 
 from __future__ import annotations
@@ -16,15 +17,25 @@ import sys
 import tempfile
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Iterator, Optional, Protocol, Sequence
+from types import ModuleType
+from typing import Any, Callable, Iterator, Optional, Protocol, Sequence
 
 from sama_plugin.errors import PluginError
-from sama_plugin.patching.importing import find_entry, imported, locate
+from sama_plugin.patching.importing import Target, find_entry, imported, locate
 from sama_plugin.patching.ledger import Ledger
 from sama_plugin.registry import Registry, nearest
 
 PLUGIN = "sama"
-BRIDGES = Registry("bridges", {"hf_trainer": "sama_plugin.bridges.hf_trainer.install:install"})
+ANY_SCRIPT = "hf_trainer"
+BRIDGES = Registry(
+    "bridges",
+    {
+        ANY_SCRIPT: "sama_plugin.bridges.hf_trainer.install:install",
+        "internvl_chat": "sama_plugin.bridges.internvl_chat.install:install",
+    },
+)
+CLAIMS = Registry("claims", {"internvl_chat": "sama_plugin.bridges.internvl_chat.claims:claims"})
+"""Bridge name to a light function from a `Target` to why the script is of its family, or None."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +45,27 @@ class LaunchOptions:
 
     plugin: str = ""
     entry: str = "main"  # function of the script that is called
-    bridge: str = "hf_trainer"  # kind of script
+    bridge: str = ""  # kind of script; empty: the one that claims it
     data: Optional[str] = None  # our JSONL; replaces the script's dataset and collator
     root: Optional[str] = None  # folder that media paths in the JSONL are relative to
     config: Optional[str] = None  # YAML for SamaConfig
     set: tuple[str, ...] = ()  # "a.b=value" overrides of it, repeatable
+    allow_unverified: tuple[str, ...] = ()  # patches that may meet code never read, repeatable
+    compat: str = "auto"  # "off": no shims for library versions the host does not know
+    attention: str = ""  # attention of a host that asks for flash-attn where there is none
+
+
+REPEATABLE = ("set", "allow_unverified")
 
 
 class Bridge(Protocol):
-    """A function that wraps a host family's symbols, through the ledger."""
+    """A function that changes a host family's symbols, through the ledger, before the script is
+    imported; it returns what is left to do with the imported script, if anything.
+    """
 
-    def __call__(self, ledger: Ledger, options: LaunchOptions) -> None: ...
+    def __call__(
+        self, ledger: Ledger, options: LaunchOptions
+    ) -> Optional[Callable[[ModuleType], None]]: ...
 
 
 def launch(arguments: Sequence[str]) -> Any:
@@ -60,10 +81,30 @@ def launch(arguments: Sequence[str]) -> Any:
     target = locate(rest[0])
     with _json_arguments(options, rest[1:]) as (options, rest):
         _check_plugin(options)
+        bridge = options.bridge or choose_bridge(target)
         with Ledger(announce=_say) as ledger, _arguments(str(target.file), rest):
-            BRIDGES.get(options.bridge)(ledger, options)
+            finish = BRIDGES.get(bridge)(ledger, options)
             with imported(target) as module:
-                return find_entry(module, options.entry)()
+                entry = find_entry(module, options.entry)
+                if finish is not None:
+                    finish(module)
+                return entry()
+
+
+def choose_bridge(target: Target) -> str:
+    """The bridge whose family claims the script, or the one for any Trainer script.
+
+    Raises:
+        PluginError: several claim it.
+    """
+    reasons = {name: CLAIMS.get(name)(target) for name in CLAIMS.names()}
+    found = {name: reason for name, reason in reasons.items() if reason}
+    if len(found) > 1:
+        said = "; ".join(f"{name}: {reason}" for name, reason in found.items())
+        raise PluginError(
+            f"several bridges claim {target.module} ({said}); say which: --plugin.bridge NAME"
+        )
+    return next(iter(found), ANY_SCRIPT)
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[LaunchOptions, list[str]]:
@@ -85,13 +126,14 @@ def split_flags(arguments: Sequence[str]) -> tuple[LaunchOptions, list[str]]:
 
 def _with(options: LaunchOptions, key: str, value: Any) -> LaunchOptions:
     name = "plugin" if key == "plugin" else key[len("plugin.") :]
-    known = {field.name for field in fields(LaunchOptions)}
+    known = {field.name.replace("_", "-") for field in fields(LaunchOptions)}
     if name not in known or key == "plugin.plugin":
         flags = [f"plugin.{field}" for field in sorted(known - {"plugin"})]
         raise PluginError(f"unknown flag --{key}{nearest(key, flags)}; known: {', '.join(flags)}")
-    if name == "set":
+    name = name.replace("-", "_")
+    if name in REPEATABLE:
         added = (value,) if isinstance(value, str) else tuple(value)
-        return replace(options, set=(*options.set, *added))
+        return replace(options, **{name: (*getattr(options, name), *added)})
     return replace(options, **{name: value})
 
 

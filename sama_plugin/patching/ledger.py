@@ -9,6 +9,7 @@ ran with, and ranks compare `digest()` before they train together.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Callable, Literal, Optional
 
@@ -84,6 +85,12 @@ class Ledger:
         self._undo.append((instance, "__class__", before, subclass))
         self._record(Change(f"a {describe(before)}", reason, True, "swapped the class of"))
 
+    def place(self, table: MutableMapping[str, Any], key: str, value: Any, reason: str) -> None:
+        """Set `table[key]` (a module in `sys.modules`, a variable of the environment)."""
+        before, table[key] = table.get(key, ABSENT), value
+        self._undo.append((table, key, before, value))
+        self._record(Change(key, reason, undone=True, verb="added"))
+
     def note(self, target: str, reason: str, verb: Verb = "changed") -> None:
         """Record an effect on an object of the script; it lives and dies with that object."""
         self._record(Change(target, reason, undone=False, verb=verb))
@@ -97,7 +104,9 @@ class Ledger:
         foreign = []
         while self._undo:
             owner, attribute, before, ours = self._undo.pop()
-            if attribute == "__class__":
+            if isinstance(owner, MutableMapping):
+                _restore(owner, attribute, before)
+            elif attribute == "__class__":
                 foreign += [] if type(owner) is ours else [describe(type(owner))]
                 owner.__class__ = before if type(owner) is ours else type(owner)
             elif vars(owner).get(attribute) is not ours:
@@ -130,6 +139,13 @@ class Ledger:
         self.changes.append(change)
         if self.announce is not None:
             self.announce(str(change))
+
+
+def _restore(table: MutableMapping[str, Any], key: str, before: Any) -> None:
+    if before is ABSENT:
+        table.pop(key, None)
+    else:
+        table[key] = before
 
 
 def describe(owner: Any) -> str:

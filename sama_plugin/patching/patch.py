@@ -18,7 +18,7 @@ from __future__ import annotations
 import builtins
 import sys
 from dataclasses import dataclass, field
-from types import ModuleType
+from types import MethodType, ModuleType
 from typing import Any, Callable, Iterable, Literal, Optional, Sequence
 
 from sama_plugin.errors import PluginError
@@ -157,6 +157,8 @@ def _install(patch: Patch, ledger: Ledger) -> None:
         return
     present = vars(owner).get(name, getattr(owner, name))
     descriptor = type(present) if isinstance(present, (staticmethod, classmethod)) else None
+    if isinstance(present, MethodType) and present.__self__ is owner:
+        descriptor = classmethod  # inherited from a base class
     made = _marked(patch, patch.make(plain(present)))
     verb = "wrapped" if patch.kind == "wrap" else "replaced"
     ledger.put(owner, name, made if descriptor is None else descriptor(made), patch.why, verb)

@@ -78,3 +78,15 @@ def test_missing_entry_names_what_is_there(tree):
     message = r"no function mian\(\) .did you mean 'main'"
     with found as module, pytest.raises(PluginError, match=message):
         find_entry(module, "mian")
+
+
+def test_packages_without_init_are_named_by_what_the_script_imports(tmp_path):
+    """The script imports `nspace.tools`, so `nspace` is a package; `tree` above it is a folder."""
+    folder = tmp_path / "tree" / "nspace" / "train"
+    folder.mkdir(parents=True)
+    (tmp_path / "tree" / "nspace" / "tools.py").write_text("")
+    (folder / "go.py").write_text("import nspace.tools\nfrom os import path\n")
+    (folder / "alone.py").write_text("import os\n")
+    target = locate(str(folder / "go.py"))
+    assert (target.module, target.root) == ("nspace.train.go", tmp_path / "tree")
+    assert locate(str(folder / "alone.py")).module == "alone"

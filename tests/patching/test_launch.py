@@ -60,6 +60,11 @@ def bridge():
             {"data": "x=y.jsonl", "set": ("a=1", "b.c=2")},
             ["s.py"],
         ),
+        (
+            ["s.py", "--plugin.allow-unverified", "a", "--plugin.allow-unverified=b"],
+            {"allow_unverified": ("a", "b")},
+            ["s.py"],
+        ),
         (["s.py", "--plugins", "--plug", "in"], {}, ["s.py", "--plugins", "--plug", "in"]),
     ],
 )
