@@ -27,6 +27,7 @@ from sama_plugin.media.masks import resize_area
 
 Frames = Union[FramePolicy, FramePlan, None]
 Given = Union[Sample, tuple[Sample, Frames]]
+Layout = Callable[[Sequence[Encoded], int], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Collator:
         regions: how the region encoder is fed; by default as `sama` is.
         label_size: side of mask labels.
         pad_id: token id of padding.
+        layout: how sequences share a batch: `padded`, one a row, or `packing.packed`.
     """
 
     def __init__(
@@ -86,16 +88,18 @@ class Collator:
         pad_id: int = 0,
         context: bool = True,
         regions: Optional[RegionRule] = None,
+        layout: Optional[Layout] = None,
     ):
         self.regions = regions or SamaRule(grid, shape_size)
+        self.layout = layout or padded
         self.encoder, self.pixels, self.segment_pixels = encoder, pixels, segment_pixels
         self.frames, self.context = frames, context
         self.label_size, self.pad_id = label_size, pad_id
 
     def __call__(self, items: Sequence[Given]) -> dict[str, Any]:
-        """`input_ids`, `attention_mask`, `labels` (B, L); `pixel_values` (NF, 3, S, S); `sama`."""
+        """What the layout makes of the tokens; `pixel_values` (NF, 3, S, S); `sama`."""
         prepared = [self.prepare(*_split(item)) for item in items]
-        batch: dict[str, Any] = _tokens([one.encoded for one in prepared], self.pad_id)
+        batch: dict[str, Any] = self.layout([one.encoded for one in prepared], self.pad_id)
         rows = [pixels for one in prepared for pixels in (*one.clip.rows, *one.crops)]
         if rows:
             batch["pixel_values"] = _pixels(rows, self.pixels)
@@ -185,7 +189,8 @@ def _split(item: Given) -> tuple[Sample, Frames]:
     return (item, None) if isinstance(item, Sample) else (item[0], item[1])
 
 
-def _tokens(encoded: Sequence[Encoded], pad_id: int) -> dict[str, Tensor]:
+def padded(encoded: Sequence[Encoded], pad_id: int) -> dict[str, Tensor]:
+    """`input_ids`, `attention_mask`, `labels` (B, L), one sequence a row, padded on the right."""
     length = max(len(one) for one in encoded)
     rows = [one.input_ids for one in encoded]
     return {
