@@ -38,6 +38,7 @@ class AggregatorConfig:
     vocabulary: Optional[str] = None  # path of BERT's vocab.txt, for word pieces
     max_question: int = 256  # tokens, cut on the left
     time_embedding: bool = True
+    focus: bool = True  # context tokens start from what was pointed at; released: from the mean
 
 
 @dataclass

@@ -25,6 +25,7 @@ from sama_plugin.errors import SlotError
 from sama_plugin.hosts.base import VisualRows
 from sama_plugin.model.config import SamaConfig
 from sama_plugin.nn import released
+from sama_plugin.nn.focus import sought
 from sama_plugin.nn.losses import click_loss, object_score_loss, point_sampled_mask_loss
 from sama_plugin.nn.rows import RowAdapter
 from sama_plugin.nn.seg import SegHead
@@ -127,7 +128,8 @@ class SamaModules(nn.Module):
             batch.regions,
             batch.entry_place,
         )
-        rows = batch.aggregator_rows
+        rows, prompts = batch.aggregator_rows, batch.prompt_owner.shape[0]
+        pointed = batch.entry_row, batch.entry_weights, batch.entry_owner, batch.region_prompt
         context = self.aggregator(
             features[rows],
             batch.frame_owner[rows],
@@ -139,6 +141,7 @@ class SamaModules(nn.Module):
             encoded.aggregator_rows,
             spatial=cache.spatial if cache is not None else None,
             row_bias=self._released_bias(batch),
+            sought=sought(features, *pointed, prompts),
         )
         idle = 0.0 * (encoded.aggregator_rows.sum() + encoded.tokens.sum() + context.sum())
         return encoded.tokens.flatten(0, -2), context, idle

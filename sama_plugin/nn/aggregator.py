@@ -15,6 +15,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor, nn
 
+from sama_plugin.nn.focus import Focus
 from sama_plugin.nn.injection import ContextInjection
 from sama_plugin.nn.layout import lay_out
 from sama_plugin.nn.question import HostQuestion, WordpieceQuestion, write_region_rows
@@ -47,6 +48,7 @@ class SamaAggregator(nn.Module):
     Args:
         spatial, question, temporal, inject, output: the parts, called once each in this order.
         window, stride: of the temporal Q-Former, in vectors.
+        focus: where context tokens start from; None for the frame's mean, as released.
     """
 
     def __init__(
@@ -58,10 +60,11 @@ class SamaAggregator(nn.Module):
         output: nn.Module,
         window: int,
         stride: int,
+        focus: Optional[Focus] = None,
     ):
         super().__init__()
         self.spatial, self.question, self.temporal = spatial, question, temporal
-        self.inject, self.output = inject, output
+        self.focus, self.inject, self.output = focus, inject, output
         self.window, self.stride = window, stride
 
     def forward(
@@ -76,6 +79,7 @@ class SamaAggregator(nn.Module):
         region_rows: Tensor,
         spatial: Optional[Tensor] = None,
         row_bias: Optional[Tensor] = None,
+        sought: Optional[Tensor] = None,
     ) -> Tensor:
         """Context tokens of every prompt about every frame of its sample.
 
@@ -88,6 +92,7 @@ class SamaAggregator(nn.Module):
             region_rows: (R, 2, h) in text order.
             spatial: (NF, Qs, h) kept from an earlier `spatial` call on the same frames.
             row_bias: (P, h), see `released.py`.
+            sought: (P, C) what the prompts' regions look like, see `focus.py`; read by a focus.
 
         Returns:
             (X, C), prompt-major, then frames in order.
@@ -96,7 +101,10 @@ class SamaAggregator(nn.Module):
         layout = lay_out(frame_owner, prompt_owner, vectors.shape[1], self.window, self.stride)
         rows = write_region_rows(self.question(question), question_kind, region_rows)  # (P, L, h)
         context = self.temporal(rows, question_mask, vectors, layout, row_bias)  # (A, Q, h)
-        return self.output(self.inject(features, context, layout))
+        start = None
+        if self.focus is not None:
+            start = self.focus(features, context, layout, sought)  # (X, C)
+        return self.output(self.inject(features, context, layout, start))
 
     def count(self, batch: Any) -> int:
         """Number of context tokens `forward` will give for a `SamaBatch`."""
@@ -156,6 +164,7 @@ def build_sama_aggregator(config: Any, width: int, output_scale: Optional[float]
         output=output_norm(width, output_scale),
         window=config.window,
         stride=config.stride,
+        focus=Focus(width, h) if config.focus else None,
     )
 
 

@@ -14,6 +14,8 @@ projection is folded into the M keys: <Wq f + bq, k> = <f, Wq' k> + <bq, k>.
 
 from __future__ import annotations
 
+from typing import Optional
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -41,8 +43,17 @@ class ContextInjection(nn.Module):
         nn.init.eye_(self.final.weight)
         nn.init.zeros_(self.final.bias)
 
-    def forward(self, features: Tensor, context: Tensor, layout: ContextLayout) -> Tensor:
-        """Visual tokens (NF, N, C) and context (A, Q, h) of the readings to (X, C) of the pairs."""
+    def forward(
+        self,
+        features: Tensor,
+        context: Tensor,
+        layout: ContextLayout,
+        start: Optional[Tensor] = None,
+    ) -> Tensor:
+        """Visual tokens (NF, N, C) and context (A, Q, h) of the readings to (X, C) of the pairs.
+
+        start: (X, C) in place of the frames' mean tokens, see `focus.py`.
+        """
         keys, offsets = self.query(self.key(context))  # (A, Q, C), (A, Q)
         read = []
         for span in layout.samples:
@@ -50,8 +61,9 @@ class ContextInjection(nn.Module):
             shares = mean_attention(features[span.frames], keys_here, offsets_here)  # (P, F, M)
             mixed = shares.to(context.dtype) @ span.by_prompt(context)  # (P, F, h)
             read.append(mixed.flatten(0, 1))
-        mean = features.mean(1)[layout.pair_frame]  # (X, C)
-        return self.final(self.project(self.value(torch.cat(read))) + mean)  # (X, C)
+        if start is None:
+            start = features.mean(1)[layout.pair_frame]  # (X, C)
+        return self.final(self.project(self.value(torch.cat(read))) + start)  # (X, C)
 
     def literal(self, features: Tensor, context: Tensor) -> Tensor:
         """The literal form for one sample: (F, N, C) and (P, M, h) to (P, F, C). For comparison."""

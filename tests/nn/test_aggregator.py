@@ -39,6 +39,7 @@ def inputs(seed=1):
         question_mask=torch.arange(5) < torch.tensor(LENGTHS)[:, None],
         question_kind=kind,
         region_rows=torch.randn(2, 2, 16, generator=generator),
+        sought=torch.randn(4, WIDTH, generator=generator) * torch.tensor([0, 1, 0, 1])[:, None],
     )
 
 
@@ -55,6 +56,7 @@ def one_prompt(batch, prompt, region):
         question_mask=batch["question_mask"][chosen, :length],
         question_kind=batch["question_kind"][chosen, :length],
         region_rows=batch["region_rows"][region],
+        sought=batch["sought"][chosen],
     )
 
 

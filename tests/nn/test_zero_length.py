@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sama_plugin.nn.aggregator import build_aggregator
+from sama_plugin.nn.focus import sought
 from sama_plugin.nn.losses import object_score_loss, point_sampled_mask_loss
 from sama_plugin.nn.question import WordpieceQuestion
 from sama_plugin.nn.region import build_region_encoder
@@ -40,6 +41,7 @@ def aggregator_config(**changes):
         question="host",
         max_question=9,
         time_embedding=True,
+        focus=True,
     )
     return SimpleNamespace(**{**sizes, **changes})
 
@@ -78,6 +80,14 @@ def run(region, aggregator, frames, owners, prompts, length, regions, entries, d
         mask,
         kind,
         encoded.aggregator_rows,
+        sought=sought(
+            features,
+            torch.arange(entries) % max(frames, 1),
+            noise(entries, TOKENS).abs().clamp(max=1),
+            entry_owner.sort().values,
+            torch.arange(regions) % max(len(prompts), 1),
+            len(prompts),
+        ),
     )
     return encoded.tokens, encoded.aggregator_rows, context
 

@@ -69,6 +69,7 @@ def config_of(source: Checkpoint) -> SamaConfig:
             encoder_width=shapes["spatial_Qformer_ln.weight"][0],
             question="wordpiece",
             time_embedding=False,
+            focus=False,
         )
     except KeyError as error:
         raise CheckpointError(

@@ -168,6 +168,7 @@ def sama_modules(aggregator: bool = True) -> nn.ModuleDict:
         temporal_queries=5,
         encoder_width=12,
         time_embedding=False,
+        focus=False,
         question="wordpiece",
     )
     parts = {"seg_head": SegHead(WIDTH, TINY.width)}
