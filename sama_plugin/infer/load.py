@@ -11,6 +11,7 @@ from typing import Any, Optional, Union
 from sama_plugin.assets import asset
 from sama_plugin.errors import CheckpointError, ConfigError, SamaError
 from sama_plugin.hosts.packaged import PACKAGED_HOSTS
+from sama_plugin.hosts.tokenizer import load_tokenizer
 from sama_plugin.model.attach import SamaModel, attach
 from sama_plugin.model.checkpoint import load_adapter, read_config
 
@@ -26,10 +27,10 @@ def load_host(model: str) -> tuple[Any, Any]:
     """
     if model in PACKAGED_HOSTS.names():
         return PACKAGED_HOSTS.get(model)()
-    from transformers import AutoModelForImageTextToText, AutoTokenizer
+    from transformers import AutoModelForImageTextToText
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
+        tokenizer = load_tokenizer(model)
         host = AutoModelForImageTextToText.from_pretrained(model, dtype="auto")
     except (OSError, ValueError, ImportError) as error:
         raise ConfigError(

@@ -10,6 +10,7 @@ from typing import Any
 
 from sama_plugin.errors import ConfigError, HostError
 from sama_plugin.hosts.packaged import PACKAGED_HOSTS
+from sama_plugin.hosts.tokenizer import load_tokenizer
 from sama_plugin.train.config import HostConfig
 
 
@@ -36,7 +37,7 @@ def load_host(config: HostConfig) -> tuple[Any, Any]:
 
 
 def _from_folder(config: HostConfig, dtype: Any) -> tuple[Any, Any]:
-    from transformers import AutoModelForImageTextToText, AutoTokenizer
+    from transformers import AutoModelForImageTextToText
 
     options: dict[str, Any] = {"dtype": dtype}
     if config.attention is not None:
@@ -46,7 +47,7 @@ def _from_folder(config: HostConfig, dtype: Any) -> tuple[Any, Any]:
 
         options["quantization_config"] = four_bit(dtype)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(config.path)
+        tokenizer = load_tokenizer(config.path)
         model = AutoModelForImageTextToText.from_pretrained(config.path, **options)
     except (OSError, ValueError, ImportError) as error:
         raise HostError(f"cannot load the host {config.path!r}: {error}") from error

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import runpy
+import sys
 from typing import Any
 
 import pytest
 import torch
 
 from sama_plugin.cli import main
+from sama_plugin.data.formats import internvl_meta
 from sama_plugin.errors import HostError
 from sama_plugin.hosts.internvl.swap import swap_language_model
 from sama_plugin.model.adapters import add_lora
 from sama_plugin.model.attach import attach
 from sama_plugin.model.carry import independent
 from sama_plugin.model.checkpoint import load_adapter, read_config, read_modules, save_adapter
+from tests.conftest import REPOSITORY
+from tests.data.factories import plain_sample, write_clip
 from tests.hosts.conformance import disturbed, hold, noise, segmenter
 from tests.hosts.test_backbones import TABLE
 from tests.hosts.tiny import internvl, text_config
@@ -134,3 +139,25 @@ def test_the_verb_writes_a_host_and_an_adapter_that_load(tmp_path, capsys):
     assert kept and all(torch.equal(stored[name], carried[name]) for name in kept)
     assert main(["swap-llm", *map(str, arguments)]) == 2
     assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_recipe_warms_the_projector_alone(tmp_path, monkeypatch):
+    from transformers import InternVLForConditionalGeneration
+
+    swapped = swap_language_model(internvl()[0], *language())
+    swapped.model.save_pretrained(tmp_path / "host")
+    swapped.tokenizer.save_pretrained(tmp_path / "host")
+    samples = [plain_sample(write_clip(tmp_path / "clip.npy"), f"s{i}") for i in range(4)]
+    internvl_meta.write(samples, tmp_path / "chat.jsonl", tmp_path)
+    entry = internvl_meta.Entry("chat", ".", "chat.jsonl", 1, 4)
+    internvl_meta.write_meta([entry], tmp_path / "meta.json")
+    options = {"host": tmp_path / "host", "data": tmp_path / "meta.json", "out": tmp_path / "out"}
+    options.update(steps=3, batch=2, dtype="float32")
+    flags = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
+    monkeypatch.setattr(sys, "argv", ["warm_projector.py", *flags])
+    runpy.run_path(str(REPOSITORY / "recipes/native/warm_projector.py"), run_name="__main__")
+    warmed = InternVLForConditionalGeneration.from_pretrained(tmp_path / "out").state_dict()
+    for name, before in swapped.model.state_dict().items():
+        moved = not torch.equal(warmed[name], before)
+        assert moved == ("multi_modal_projector" in name), name
