@@ -44,7 +44,7 @@ class Focus(nn.Module):
 
         Args:
             features: (NF, N, C) visual tokens. context: (A, Q, h) of the readings.
-            sought: (P, C) what each prompt's regions look like, zeros without regions; see `sought`.
+            sought: (P, C) what each prompt's regions look like, zeros where there are none.
 
         Returns:
             (X, C), a weighted mean of the frame's tokens for each pair of `layout`.
