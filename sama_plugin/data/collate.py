@@ -94,11 +94,14 @@ class Collator:
         self.layout = layout or padded
         self.encoder, self.pixels, self.segment_pixels = encoder, pixels, segment_pixels
         self.frames, self.context = frames, context
-        self.label_size, self.pad_id = label_size, pad_id
+        self.label_size, self.pad_id, self.shape_size = label_size, pad_id, shape_size
 
     def __call__(self, items: Sequence[Given]) -> dict[str, Any]:
         """What the layout makes of the tokens; `pixel_values` (NF, 3, S, S); `sama`."""
-        prepared = [self.prepare(*_split(item)) for item in items]
+        return self.lay([self.prepare(*_split(item)) for item in items])
+
+    def lay(self, prepared: Sequence[Prepared]) -> dict[str, Any]:
+        """The batch of samples that are prepared."""
         batch: dict[str, Any] = self.layout([one.encoded for one in prepared], self.pad_id)
         rows = [pixels for one in prepared for pixels in (*one.clip.rows, *one.crops)]
         if rows:
