@@ -123,6 +123,9 @@ def _add_suite_arguments(parser: argparse.ArgumentParser) -> None:
         "--mode", choices=("single", "multi"), default="single", help="frames pointed at"
     )
     suite.add_argument("--split", default="", help="of files with several, e.g. testA")
+    suite.add_argument(
+        "--history", action="store_true", help="questions of a video are one conversation"
+    )
     suite.add_argument("--limit", type=int, default=0, help="only the first cases (0: all)")
     suite.add_argument("--max-new-tokens", type=int, default=512, help="longest answer")
     suite.add_argument(

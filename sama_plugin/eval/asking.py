@@ -1,8 +1,9 @@
 """Put a case to a model through the same session that people use; the answer is a plain record.
 
 Each case is a fresh conversation on its video: `restart` keeps the visual tokens and segmenter
-features. A case that fails becomes a record that says so; it is scored as an empty answer and
-counted.
+features. A case whose first turns are the conversation that the case before it ended with goes on
+from there, so a dialogue that is scored turn by turn is held once. A case that fails becomes a
+record that says so; it is scored as an empty answer and counted.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Iterator, Mapping, Optional, Sequence
 
-from sama_plugin.dialog.sample import Region
+from sama_plugin.dialog.sample import Region, Turn
 from sama_plugin.dialog.tokens import REGION_MARK
 from sama_plugin.errors import SamaError
 from sama_plugin.eval.cases import Case
@@ -71,19 +72,29 @@ def answer_cases(
         yield from (Prediction(case.key, error=_words(error)) for case in cases)
         return
     with session:
+        said: tuple[Turn, ...] = ()
         for case in cases:
-            session.restart()
-            yield _answer(session, case, masks, max_new_tokens)
+            turns = case.sample.turns
+            if not said or turns[: len(said)] != said or len(turns) <= len(said):
+                session.restart()
+                said = ()
+            found = _answer(session, case, turns[len(said) :], masks, max_new_tokens)
+            said = () if found.error else turns
+            yield found
 
 
-def _answer(session: VideoSession, case: Case, masks: bool, max_new_tokens: int) -> Prediction:
+def _answer(
+    session: VideoSession, case: Case, turns: Sequence[Turn], masks: bool, max_new_tokens: int
+) -> Prediction:
+    """Ask the turns that were not asked yet; masks are tracked for the last one alone."""
     from sama_plugin.infer.answers import marked_text
 
     answer: Optional[Any] = None
     try:
-        for turn in case.sample.turns:
+        for turn in turns:
             question = _mention(session, turn.user, turn.regions)
-            answer = session.ask(question, masks=masks, max_new_tokens=max_new_tokens)
+            wanted = masks and turn is turns[-1]
+            answer = session.ask(question, masks=wanted, max_new_tokens=max_new_tokens)
     except SamaError as error:
         return Prediction(case.key, error=_words(error))
     return Prediction(

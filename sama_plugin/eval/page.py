@@ -99,8 +99,8 @@ def _kinds(summary: Mapping[str, Any]) -> str:
 
 
 def _published(summary: Mapping[str, Any]) -> str:
-    file = published.default_file()
-    if file is None:
+    file, settings = published.default_file(), summary["settings"]
+    if file is None or settings.get("suite") != settings.get("benchmark"):  # a twin
         return ""
     text = published.table(published.load_published(file), summary["published"])
     return f'<h2>What others report</h2><div class="wrap"><pre>{escape(text)}</pre></div>'

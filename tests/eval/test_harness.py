@@ -199,6 +199,26 @@ def test_four_scores_count_what_is_missing(tmp_path, monkeypatch):
     assert rows["average", "corrected"]["value"] == pytest.approx(3.5)
 
 
+@pytest.mark.parametrize(
+    "reply", ["Ich gebe vier von f\u00fcnf.", "\u56db\u5206", "", "{}", "I cannot judge this."]
+)
+def test_a_judge_that_never_parses_is_counted_never_zero(reply, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    found = material([grounded(name, f"v{name}", square(1)) for name in "abc"])
+    predictions = {name: Prediction(name, text="a dog", plain="a dog") for name in "abc"}
+
+    class Same(Scripted):
+        def ask(self, question):
+            return Reply(reply)
+
+    judged = SUITES.get("videorefer-bench-d").score(found.cases, predictions, means(Same()))
+    assert judged.counts["dimensions unparsed (corrected)"] == 3 * 4 and not judged.parts
+    assert "HD (corrected)" in judged.missing and "average (corrected)" in judged.missing
+    clair = SUITES.get("sama-bench-c").score(found.cases, predictions, means(Same()))
+    assert clair.counts["judge replies unparsed"] == 3
+    assert ("CLAIR", "corrected") not in clair.parts and "CLAIR (corrected)" in clair.missing
+
+
 def test_options_are_read_back():
     assert options_of(CHOICES[0].turns[0].user) == [
         "(A) walks",

@@ -50,10 +50,12 @@ class Selection:
     Attributes:
         mode: "single" or "multi": frames on which a thing is pointed at.
         split: of files that hold several; "" is the benchmark's usual one.
+        history: questions of a video are turns of one conversation, where the file has dialogues.
     """
 
     mode: str = "single"
     split: str = ""
+    history: bool = False
 
 
 @dataclass(frozen=True)

@@ -82,9 +82,11 @@ def add_clair(board: Scoreboard, cases: Sequence[Case], texts: Texts, judge: Jud
             else:
                 board.add("CLAIR", "corrected", case.key, video, strict.score, kind=case.kind)
             released.append(_released(replies))
-        if released:
+        if released:  # upstream a video has a score whatever its replies are
             value = 0.0 if None in released else sum(released) / len(released)
             board.add("CLAIR", "released", video, video, value)
+    if ("CLAIR", "corrected") not in board.parts:
+        board.missing["CLAIR (corrected)"] = "no reply of the judge could be read"
 
 
 def _released(replies: Sequence[str]):

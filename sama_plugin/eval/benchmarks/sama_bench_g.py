@@ -2,10 +2,15 @@
 
 mIoU and Recall of the masks, METEOR and CIDEr of the words, CLAIR by a judge; each over the videos,
 in the reading of the released evaluator and in the corrected one (see `eval/sama_bench_g.py`).
+The released protocol asks every question by itself. With `--history` a question comes after those
+before it and the model's own answers to them, which is what "dialogue" promises; it is another
+protocol, so its numbers compare with no published ones.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from pathlib import Path
 from typing import Iterator, Mapping, Sequence, Union
 
@@ -13,7 +18,7 @@ import numpy as np
 
 from sama_plugin.data.formats import sama_bench
 from sama_plugin.data.report import Report
-from sama_plugin.dialog.sample import Sample
+from sama_plugin.dialog.sample import Sample, Turn
 from sama_plugin.errors import DataError
 from sama_plugin.eval import sama_bench_g as metrics
 from sama_plugin.eval.asking import Prediction
@@ -32,13 +37,16 @@ def read(
     data: Union[str, Path], root: Union[str, Path], report: Report, selection: Selection
 ) -> Iterator[Sample]:
     """The questions; the file says on which frames regions are, so the mode is not used."""
-    return sama_bench.read(data, root, report=report, tasks=("questions",))
+    samples = sama_bench.read(data, root, report=report, tasks=("questions",))
+    return _with_history(samples) if selection.history else samples
 
 
 def score(cases: Sequence[Case], predictions: Mapping[str, Prediction], means: Means) -> Scoreboard:
     """See `Benchmark.score`."""
     board = Scoreboard()
     board.notes.append(f"phrase similarity of Recall: {means.similarity_name}")
+    if any(len(case.sample.turns) > 1 for case in cases):
+        board.notes.append("asked with dialogue history; published numbers are without")
     texts = {}
     for video, group in by_video(cases).items():
         questions = []
@@ -61,6 +69,15 @@ def score(cases: Sequence[Case], predictions: Mapping[str, Prediction], means: M
     add_captions(board, cases, texts, readings=("released", "corrected"))
     add_clair(board, cases, texts, means.judge)
     return board
+
+
+def _with_history(samples: Iterator[Sample]) -> Iterator[Sample]:
+    """Every question with the turns before it, of records that are about one video."""
+    for _, group in itertools.groupby(samples, key=lambda sample: sample.media.source):
+        turns: tuple[Turn, ...] = ()
+        for sample in group:
+            turns += sample.turns
+            yield dataclasses.replace(sample, turns=turns)
 
 
 def _question(

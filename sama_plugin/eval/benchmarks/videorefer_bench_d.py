@@ -77,6 +77,8 @@ def _add_averages(board: Scoreboard) -> None:
     for reading in ("released", "corrected"):
         found = {short: board.parts.get((short, reading), {}) for short in four_scores.SHORT}
         lost = [short for short, parts in found.items() if not parts]
+        for short in lost:
+            board.missing[f"{short} ({reading})"] = "no reply of the judge has this score"
         if lost:
             board.missing[f"average ({reading})"] = f"no reply has a score for {', '.join(lost)}"
             continue
