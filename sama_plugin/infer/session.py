@@ -33,12 +33,11 @@ from sama_plugin.infer.answers import (
     Timing,
     read_answer,
 )
-from sama_plugin.infer.grounding import Grounder
 from sama_plugin.infer.streaming import events_of
-from sama_plugin.infer.visual import Turn, VisualMemory
-from sama_plugin.media.frames import FramePlan, FramePolicy, plan_frames
+from sama_plugin.infer.video import OpenVideo
+from sama_plugin.infer.visual import Turn
+from sama_plugin.media.frames import FramePlan, FramePolicy
 from sama_plugin.media.prompts import RegionPrompt
-from sama_plugin.media.video import VideoReader, open_video
 from sama_plugin.model.attach import SamaModel
 from sama_plugin.model.generate import (
     Generation,
@@ -46,6 +45,7 @@ from sama_plugin.model.generate import (
     generate,
     teacher_forced_states,
 )
+from sama_plugin.model.generate_together import Request
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,12 +57,13 @@ class VideoSession:
     Args:
         sama: an attached host; it is put in eval mode.
         source: an open `VideoReader` (the session closes it), or whatever `open_video` reads: a
-            file, a folder of frames, an array (T, H, W, 3) uint8.
+            file, a folder of frames, an array (T, H, W, 3) uint8; or an `OpenVideo`, which several
+            sessions can share and which stays open.
         frames: which frames are read, as a policy (by default the one the adapter was trained with)
             or as a ready plan. `aggregator=0` gives the host's own prompt: no context tokens.
 
     Attributes:
-        plan: the frozen frame plan.
+        video: the video as the model read it. plan: the frozen frame plan.
         regions: named regions.
         turns: what was asked and answered, as the model reads it.
         answers: what `ask` returned, one a turn.
@@ -77,10 +78,14 @@ class VideoSession:
     ):
         began = time.perf_counter()
         self.sama = sama
-        self.reader = source if isinstance(source, VideoReader) else open_video(source)
-        self.plan = _plan(sama, self.reader, frames)
-        where = str(source) if isinstance(source, (str, Path)) else self.reader.name
-        self.media = sample.Media("image" if self.reader.still else "video", where)
+        self._shared = isinstance(source, OpenVideo)
+        if self._shared and (source.sama is not sama or frames is not None):
+            raise MediaError(
+                "this video was opened with its own model and frame plan; pass both to OpenVideo, "
+                "or open another one"
+            )
+        self.video = source if self._shared else OpenVideo(sama, source, frames)
+        self.reader, self.plan, self.media = self.video.reader, self.video.plan, self.video.media
         self.regions: dict[str, sample.Region] = {}
         self.turns: list[Turn] = []
         self.answers: list[Answer] = []
@@ -93,9 +98,7 @@ class VideoSession:
             questions=question_reader(sama.config.aggregator),
         )
         self._end = self._encoder.text.literal(self._encoder.template.end)
-        sama.host.eval()
-        self._visual = VisualMemory(sama, self.reader, self.plan)
-        self._grounder = Grounder(sama, self.reader)
+        self._visual, self._grounder = self.video.visual, self.video.grounder
         self._past: Any = None  # KV cache; what it has consumed is a prefix of `ids`
         self._opening_seconds = time.perf_counter() - began
 
@@ -165,15 +168,15 @@ class VideoSession:
         """
         began = time.perf_counter()
         emit = stream or _ignore
-        turn = self._read(text)
-        self._visual.add(turn.plan.rows)
-        self._visual.add_regions(turn.regions)
+        turn = self.begin(text)
         encoded = time.perf_counter()
-        generation = self._answer(turn, max_new_tokens, sampling, emit)
-        said = time.perf_counter()
         opening = 0.0 if self.turns else self._opening_seconds
-        self.turns.append(turn)
-        self.answers.append(self._first_words(turn, generation.stopped))
+        request, words = self.request(turn, max_new_tokens, emit)
+        options = {"max_new_tokens": max_new_tokens, "sampling": sampling}
+        generation = generate(self.sama, **vars(request), stop_ids=self.stop_ids, **options)
+        words.finish()
+        self.take(turn, generation)
+        said = time.perf_counter()
         seconds = Timing(encoded - began + opening, said - encoded)
         if masks and self.plan.prompted:
             self.tracks(len(self.turns), emit)
@@ -188,6 +191,46 @@ class VideoSession:
         its words were complete.
         """
         return events_of(lambda emit: self.ask(text, stream=emit, **options))
+
+    def begin(self, text: str) -> Turn:
+        """A question read and its frames and regions encoded; nothing of the conversation has
+        changed. `ask` is `begin`, `request`, `generate`, `take`; `together.py` takes the same steps
+        for several sessions at once.
+        """
+        turn = self._read(text)
+        self._visual.add(turn.plan.rows)
+        self._visual.add_regions(turn.regions)
+        return turn
+
+    def request(
+        self, turn: Turn, max_new_tokens: int, emit: Callable[[Event], None]
+    ) -> tuple[Request, AnswerStream]:
+        """What must be generated to answer `turn`, and who is told the words.
+
+        The KV cache goes with the request: one that is left half-way is not taken up again.
+        """
+        unread = [one for one in self.turns if self._past is None] + [turn]
+        first = self._past is None
+        new_ids = [*self.ids, *turn.prompt_ids][self.cached_tokens :]
+        self._check_length(self.cached_tokens + len(new_ids), max_new_tokens)
+        words = AnswerStream(self.sama.tokenizer, self.sama.ids, emit)
+        batch = self._visual.batch(unread, first)
+        past, self._past = self._past, None
+        return Request(new_ids, batch, self._visual.cache, past, words.feed), words
+
+    def take(self, turn: Turn, generation: Generation) -> None:
+        """Put an answered turn into the conversation; its masks are not known yet."""
+        self._past = generation.past
+        end = () if generation.stopped else self._end
+        turn.answer_ids = (*generation.ids, *end)
+        turn.seg_states = generation.seg_states
+        self.turns.append(turn)
+        self.answers.append(self._first_words(turn, generation.stopped))
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Tokens that end an answer."""
+        return (self._end[-1],)
 
     def tracks(
         self, turn: int, emit: Optional[Callable[[Event], None]] = None
@@ -219,7 +262,7 @@ class VideoSession:
     @property
     def encodes(self) -> tuple[int, int]:
         """Frames encoded so far by (the vision tower, the segmenter)."""
-        return self._visual.encodes, self._grounder.encodes
+        return self.video.encodes
 
     @property
     def cached_tokens(self) -> int:
@@ -253,10 +296,10 @@ class VideoSession:
         self.answers.clear()
 
     def close(self) -> None:
-        """Close the video and drop every cache."""
+        """Drop the KV cache; close the video, unless it is shared."""
         self._past = None
-        self._grounder.close()
-        self.reader.close()
+        if not self._shared:
+            self.video.close()
 
     def __enter__(self) -> VideoSession:
         return self
@@ -311,35 +354,6 @@ class VideoSession:
         track = next(phrase.track for phrase in phrases if phrase.name == name)
         return naming.region_of_track(name, track, self.plan)
 
-    def _answer(
-        self, turn: Turn, max_new_tokens: int, sampling: Optional[Sampling], emit: Callable
-    ) -> Generation:
-        """Continue the conversation by one answer; fills the turn's ids and states."""
-        unread = [one for one in self.turns if self._past is None] + [turn]
-        first = self._past is None
-        new_ids = [*self.ids, *turn.prompt_ids][self.cached_tokens :]
-        self._check_length(self.cached_tokens + len(new_ids), max_new_tokens)
-        words = AnswerStream(self.sama.tokenizer, self.sama.ids, emit)
-        past, self._past = self._past, None  # a cache that was left half-way is not taken up again
-        generation = generate(
-            self.sama,
-            new_ids,
-            self._visual.batch(unread, first),
-            cache=self._visual.cache,
-            past=past,
-            stop_ids=(self._end[-1],),
-            max_new_tokens=max_new_tokens,
-            sampling=sampling,
-            on_token=words.feed,
-        )
-        words.finish()
-        self._past = generation.past
-        turn.answer_ids = tuple(
-            generation.ids if generation.stopped else [*generation.ids, *self._end]
-        )
-        turn.seg_states = generation.seg_states
-        return generation
-
     def _first_words(self, turn: Turn, finished: bool) -> Answer:
         """The answer before its masks are known."""
         found = read_answer(self.sama.tokenizer, self.sama.ids, turn.answer_ids)
@@ -362,17 +376,3 @@ class VideoSession:
 
 def _ignore(event: Event) -> None:
     """For callers that do not stream."""
-
-
-def _plan(sama: SamaModel, reader: Any, frames: Union[FramePolicy, FramePlan, None]) -> FramePlan:
-    if isinstance(frames, FramePlan):
-        if frames.total != len(reader):
-            raise MediaError(
-                f"the frame plan is for a clip of {frames.total} frames, {reader.name} has "
-                f"{len(reader)}"
-            )
-        return frames
-    policy = frames or sama.config.frames
-    if sama.config.aggregator.kind == "none":
-        policy = dataclasses.replace(policy, aggregator=0)
-    return plan_frames(len(reader), policy, fps=reader.fps)

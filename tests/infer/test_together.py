@@ -1,0 +1,87 @@
+"""Sessions in one batch, and sessions that share a video: the answers of sessions alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sama_plugin.errors import MediaError, SlotError
+from sama_plugin.infer.answers import MaskReady
+from sama_plugin.infer.session import VideoSession
+from sama_plugin.infer.together import ask_together
+from sama_plugin.infer.video import OpenVideo
+from sama_plugin.media.frames import FramePolicy
+from tests.infer.conftest import FRAMES
+
+FIRST = ("what moves?", "say at length what does the red star near @dot do?", "who?")
+SECOND = ("and now?", "@dot?", "where is it then?")
+LENGTH = 12
+
+
+def opened(sama, clip):
+    """Three conversations of different lengths about clips of different lengths."""
+    sessions = [VideoSession(sama, clip[: FRAMES - 2 * number]) for number in range(3)]
+    for session in sessions:
+        session.region("dot", frame=2, points=[(30, 20)])
+    return sessions
+
+
+def test_answers_in_a_batch_are_those_of_sessions_alone(sama, clip):
+    alone, together = opened(sama, clip), opened(sama, clip)
+    quick = {"max_new_tokens": LENGTH, "masks": False}
+    for texts in (FIRST, SECOND):
+        wanted = [one.ask(text, **quick) for one, text in zip(alone, texts)]
+        found = ask_together(together, texts, **quick)
+        for one, other in zip(wanted, found):
+            assert one.ids == other.ids and one.text == other.text and one.phrases
+    for one, other in zip(alone, together):
+        assert one.ids == other.ids and one.cached_tokens == other.cached_tokens
+        for turn, same in zip(one.turns, other.turns):
+            assert torch.allclose(turn.seg_states, same.seg_states, atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [3, 4, 9])  # ends before, on and on the last [SEG]
+def test_an_answer_cut_short_is_cut_alike(sama, clip, length):
+    alone, together = opened(sama, clip)[:2], opened(sama, clip)[:2]
+    wanted = [one.ask(t, max_new_tokens=length, masks=False) for one, t in zip(alone, FIRST)]
+    found = ask_together(together, FIRST[:2], max_new_tokens=length, masks=False)
+    assert [one.ids for one in wanted] == [one.ids for one in found]
+    states = [[one.turns[0].seg_states for one in side] for side in (alone, together)]
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(*states))
+    assert [one.cached_tokens for one in alone] == [one.cached_tokens for one in together]
+
+
+def test_events_say_whose_they_are(sama, clip):
+    sessions, heard = opened(sama, clip)[:2], []
+    ask_together(
+        sessions,
+        FIRST[:2],
+        max_new_tokens=LENGTH,
+        stream=lambda number, event: heard.append((number, event)),
+    )
+    for number, session in enumerate(sessions):
+        masks = [e.phrase.name for n, e in heard if n == number and isinstance(e, MaskReady)]
+        assert masks == [phrase.name for phrase in session.answers[0].phrases]
+
+
+def test_questions_and_sessions_must_match(sama, clip, session):
+    with pytest.raises(SlotError, match="1 questions for 2 sessions"):
+        ask_together([session, session], ["what?"])
+    with pytest.raises(SlotError, match="1 of them different"):
+        ask_together([session, session], ["what?", "who?"])
+    assert ask_together([], []) == []
+
+
+def test_sessions_share_a_video(sama, clip):
+    with VideoSession(sama, clip) as fresh:
+        wanted = fresh.ask("what moves?", max_new_tokens=LENGTH)
+        encodes = fresh.encodes
+    with OpenVideo(sama, clip) as video:
+        with VideoSession(sama, video) as one:
+            one.ask("who is red?", max_new_tokens=LENGTH)
+        with VideoSession(sama, video) as other:
+            found = other.ask("what moves?", max_new_tokens=LENGTH)
+        assert found.ids == wanted.ids and found.phrases == wanted.phrases
+        assert video.encodes == encodes
+        with pytest.raises(MediaError, match="its own model and frame plan"):
+            VideoSession(sama, video, frames=FramePolicy(llm=1))
