@@ -1,0 +1,160 @@
+"""The changes to the script's globals, as data; what they were written against is in
+`assets/patches/internvl_chat.json`.
+
+Only bindings of the script's own module are changed: the Trainer of transformers and the host's
+model class stay what they are for everybody else.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Callable, Optional
+
+from sama_plugin.assets import asset
+from sama_plugin.patching.fingerprint import Fingerprint
+from sama_plugin.patching.launch import LaunchOptions
+from sama_plugin.patching.patch import Patch
+
+if TYPE_CHECKING:
+    from sama_plugin.bridges.internvl_chat.claims import Tree
+    from sama_plugin.bridges.internvl_chat.prepare import Preparation
+
+HOST = "internvl_chat"
+MODEL = "internvl.model.internvl_chat:InternVLChatModel"
+WHY = {
+    "build_datasets": "attaches the plugin to the model and gives the datasets our records",
+    "collator": "lays the host's items and ours into one batch",
+    "trainer": "learning rates, loss parts, the canary and sama_adapter/ beside the host's files",
+    "init_dist": "starts without a launcher, and without CUDA over gloo",
+    "attention": "the script asks for flash-attn, which is not installed",
+    "videos": "local videos, which the tree cannot read without its storage client",
+    "videos_on": "switches the video loader on",
+    "arguments": "flags of the recipes that the installed transformers no longer knows",
+    "wrap_llm_lora": "the script calls it for --use_llm_lora, and this tree's class has none",
+}
+
+
+def known_patches(
+    script: ModuleType, tree: Tree, preparation: Preparation, options: LaunchOptions
+) -> list[Patch]:
+    """Every patch that this script, this tree and these libraries need."""
+    makers: dict[str, Optional[tuple[str, str, Callable[[Any], Any]]]] = {
+        "build_datasets": ("build_datasets", "wrap", _datasets(preparation)),
+        "collator": ("concat_pad_data_collator", "replace", lambda _: preparation.collate),
+        "trainer": ("Trainer", "replace", lambda _: _trainer(preparation)),
+        "init_dist": ("init_dist", "wrap", _init_dist),
+        "videos": _videos(script),
+        "videos_on": _videos_on(script),
+        "arguments": _arguments(options),
+    }
+    patches = [
+        _patch(id_, f"{script.__name__}:{made[0]}", made[1], made[2], script)
+        for id_, made in makers.items()
+        if made is not None
+    ]
+    if _lacks_flash_attention(options):
+        target = f"{MODEL}.from_pretrained"
+        patches.append(_patch("attention", target, "wrap", _attention(options.attention)))
+    if tree == "internvl_chat_gpt_oss":
+        from sama_plugin.hosts.internvl_chat.lora import wrap_llm_lora
+
+        target = f"{MODEL}.wrap_llm_lora"
+        patches.append(_patch("wrap_llm_lora", target, "add", lambda _: _copy(wrap_llm_lora)))
+    return patches
+
+
+def read_fingerprints(id_: str) -> tuple[Fingerprint, ...]:
+    """Code that a patch was written against; empty where any code will do."""
+    content = json.loads(asset(f"patches/{HOST}.json").read_text(encoding="utf-8"))
+    return tuple(Fingerprint.read(entry) for entry in content.get(id_, ()))
+
+
+def _patch(
+    id_: str, target: str, kind: Any, make: Any, script: Optional[ModuleType] = None
+) -> Patch:
+    needs = None
+    if script is not None and hasattr(script, "main"):
+        needs = (f"{script.__name__}:main", target.partition(":")[2])
+    if id_ == "videos_on":
+        needs = None
+    return Patch(
+        f"{HOST}.{id_}", target, WHY[id_], make, kind, known=read_fingerprints(id_), needs=needs
+    )
+
+
+def _datasets(preparation: Preparation) -> Callable[[Any], Any]:
+    def make(original: Any) -> Any:
+        @functools.wraps(original)
+        def build_datasets(data_args: Any, tokenizer: Any, loader: Any, model: Any, **more: Any):
+            preparation.before(data_args, tokenizer, model)
+            return preparation.after(original(data_args, tokenizer, loader, model, **more))
+
+        return build_datasets
+
+    return make
+
+
+def _trainer(preparation: Preparation) -> type:
+    from sama_plugin.bridges.internvl_chat.trainer import InternVLChatTrainer
+
+    return type("InternVLChatTrainer", (InternVLChatTrainer,), {"ledger": preparation.ledger})
+
+
+def _init_dist(original: Any) -> Any:
+    from sama_plugin.bridges.internvl_chat.install import alone_or_without_gpu
+
+    return alone_or_without_gpu(original)
+
+
+def _videos(script: ModuleType) -> Optional[tuple[str, str, Callable[[Any], Any]]]:
+    if getattr(script, "has_tcs_loader", getattr(script, "use_tcs_loader", False)):
+        return None
+    from sama_plugin.bridges.internvl_chat.videos import LocalVideos
+
+    return ("TCSLoader", "replace", lambda _: LocalVideos)
+
+
+def _videos_on(script: ModuleType) -> Optional[tuple[str, str, Callable[[Any], Any]]]:
+    name = "has_tcs_loader" if hasattr(script, "has_tcs_loader") else "use_tcs_loader"
+    if getattr(script, name, True):
+        return None
+    return (name, "replace", lambda _: True)
+
+
+def _arguments(options: LaunchOptions) -> Optional[tuple[str, str, Callable[[Any], Any]]]:
+    from sama_plugin.hosts.internvl_chat import shims
+
+    if not shims.LOST_ARGUMENTS or options.compat == "off":
+        return None
+    return ("TrainingArguments", "replace", lambda _: shims.LegacyArguments)
+
+
+def _lacks_flash_attention(options: LaunchOptions) -> bool:
+    import importlib.util
+
+    return bool(options.attention) or importlib.util.find_spec("flash_attn") is None
+
+
+def _attention(wanted: str) -> Callable[[Any], Any]:
+    def make(original: Any) -> Any:
+        @functools.wraps(original)
+        def from_pretrained(cls: Any, *args: Any, config: Any = None, **more: Any) -> Any:
+            if config is not None:
+                config.llm_config._attn_implementation = wanted or "sdpa"
+            return original(cls, *args, config=config, **more)
+
+        return from_pretrained
+
+    return make
+
+
+def _copy(function: Any) -> Any:
+    """A function of our own to be marked and put into the host, so that ours stays unmarked."""
+
+    @functools.wraps(function)
+    def copied(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return copied

@@ -1,0 +1,113 @@
+"""What happens inside the script's `build_datasets`: attach, and give its datasets our records.
+
+Everything that would silently train something else is refused here, with what to do.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from sama_plugin.bridges.internvl_chat.collate import MixedCollator
+from sama_plugin.bridges.internvl_chat.own_data import OwnData
+from sama_plugin.bridges.internvl_chat.records import host_class, sama_records
+from sama_plugin.data.collate import Collator
+from sama_plugin.errors import PluginError
+from sama_plugin.hosts.internvl.preprocess import pixels
+from sama_plugin.model.attach import SamaModel, attach
+from sama_plugin.model.config import SamaConfig
+from sama_plugin.patching.ledger import Ledger
+from sama_plugin.segment.arrange import squeezed
+from sama_plugin.train.material import collator
+
+
+@dataclass
+class Preparation:
+    """One run's choices, and the attached model once there is one.
+
+    Attributes:
+        data: our JSONL beside the host's meta file; None for records in the meta file alone.
+        root: folder of its media.
+    """
+
+    config: SamaConfig
+    data: Optional[str]
+    root: Optional[str]
+    ledger: Ledger
+    sama: Optional[SamaModel] = None
+    mixed: Optional[MixedCollator] = None
+
+    def before(self, data_args: Any, tokenizer: Any, model: Any) -> None:
+        """Attach the plugin to the script's model, with the script's tokenizer object.
+
+        Raises:
+            PluginError: packed data, whose items are cut apart and joined token by token.
+        """
+        if getattr(data_args, "use_packed_ds", False):
+            raise PluginError(
+                "--use_packed_ds True: packing joins and cuts samples by token counts and would "
+                "tear regions from their frames. Train with --use_packed_ds False and "
+                "--group_by_length True"
+            )
+        self.sama = attach(model, tokenizer, self.config, share_tokenizer=True)
+        self.ledger.note(
+            f"the script's {type(model).__name__}",
+            f"attached ({self.sama.adapter.name}, {self.sama.adapter.family(model)}, segmenter "
+            f"{self.sama.segmenter.id}); new tokens added to its tokenizer",
+        )
+        ours = portable_collator(self.sama, tokenizer, data_args.max_seq_length)
+        self.mixed = MixedCollator(ours, self.sama.modules.tokens)
+
+    def after(self, datasets: Any) -> Any:
+        """The host's datasets, knowing our records; with `data`, one more among them."""
+        parts = list(datasets.datasets)
+        for part in parts:
+            self.ledger.swap_class(
+                part,
+                sama_records(host_class(part)),
+                "records with regions or targets are read by the plugin",
+            )
+            part.start_sama(self.mixed.ours)
+        if self.data is None:
+            return datasets
+        own = OwnData(self.data, self.root, self.mixed.ours)
+        self.ledger.note("the script's datasets", f"{len(own)} samples of {self.data} beside them")
+        return _joined(datasets, own)
+
+    def collate(self, features: Any) -> dict[str, Any]:
+        """In the place of the host's collator."""
+        return self.mixed(features)
+
+
+def portable_collator(sama: SamaModel, tokenizer: Any, max_length: int) -> Collator:
+    """The collator of the attached host, without the host: it goes to spawned workers.
+
+    Chats are worded by the checkpoint's conversation template, on a copy of the tokenizer.
+    """
+    made = collator(sama, max_length)
+    worded = sama.adapter.chat_tokenizer(sama.host, copy.deepcopy(tokenizer))
+    encoder = type(made.encoder)(
+        worded,
+        sama.adapter,
+        sama.modules.tokens,
+        max_length=max_length,
+        max_question=sama.config.aggregator.max_question,
+        wording=made.encoder.wording,
+    )
+    made.encoder = encoder
+    made.pixels = functools.partial(pixels, size=sama.adapter.image_size(sama.host))
+    if made.segment_pixels is not None:
+        made.segment_pixels = functools.partial(squeezed, side=sama.segmenter.image_size)
+    return made
+
+
+def _joined(datasets: Any, own: OwnData) -> Any:
+    if type(datasets).__name__ != "ConcatDataset":
+        raise PluginError(
+            f"--plugin.data beside a {type(datasets).__name__} (--use_data_resampling True): its "
+            "weights are made from the meta file. Put the records into the meta file (`sama data "
+            "convert --to internvl_meta`), or leave out --use_data_resampling"
+        )
+    return type(datasets)([*datasets.datasets, own])

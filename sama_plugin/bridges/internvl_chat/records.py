@@ -1,0 +1,116 @@
+"""The host's dataset, one class further: records with regions or targets become ours.
+
+The host's own dataset swallows every exception of an item and draws another at random, so wrong
+annotation would silently become other samples. A record of ours never reaches that code: it is
+parsed, decoded and tokenised here, and what is wrong with it is raised. Every other record is the
+host's, item and all.
+
+Instances are moved to the subclass (`Ledger.swap_class`) because the host's class calls its parent
+by its global name. They pickle by module and class name, so a spawned worker first makes the host
+importable again, shims included.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any, Mapping, Optional
+
+from sama_plugin.data.collate import Collator, Prepared
+from sama_plugin.data.formats.internvl_meta import parse
+from sama_plugin.data.library import Library
+from sama_plugin.data.report import RecordReport, Strict
+from sama_plugin.errors import DataError
+from sama_plugin.logs import warn_once
+
+OURS = ("regions", "targets")
+
+
+class SamaRecords:
+    """Mixed in before the host's dataset class; `start_sama` is called once an instance."""
+
+    sama_collator: Collator
+
+    def start_sama(self, collator: Collator) -> None:
+        """`collator` prepares our records; it must pickle without a model."""
+        self.sama_collator = collator
+        self.sama_library = Library(self.root, probe=False)
+
+    def __getitem__(self, number: int) -> Any:
+        record = read_record(self.raw_data[number % len(self.raw_data)])
+        if not is_ours(record):
+            return super().__getitem__(number)
+        return self.sama_prepare(record)
+
+    def sama_prepare(self, record: Mapping[str, Any]) -> Prepared:
+        """A record of ours, ready for the collator; DataError says what is wrong with it."""
+        name = f"{self.ds_name}/{record.get('id')}"
+        report = RecordReport(Strict(), self.ds_name, record.get("id"))
+        try:
+            sample = parse(record, self.sama_library, report, self.ds_name, f"{self.ds_name}/")
+            return self.sama_collator.prepare(sample)
+        except DataError as error:
+            raise error.at(file=self.ds_name, record=name) from error
+
+    def multi_modal_get_item(self, data_item: Mapping[str, Any]) -> Any:
+        return self._theirs("multi_modal_get_item", data_item)
+
+    def multi_modal_multi_image_get_item(self, data_item: Mapping[str, Any]) -> Any:
+        return self._theirs("multi_modal_multi_image_get_item", data_item)
+
+    def video_get_item(self, data_item: Mapping[str, Any]) -> Any:
+        return self._theirs("video_get_item", data_item)
+
+    def pure_text_get_item(self, data_item: Mapping[str, Any]) -> Any:
+        return self._theirs("pure_text_get_item", data_item)
+
+    def _theirs(self, method: str, item: Mapping[str, Any]) -> Any:
+        """The host's own item; a record of ours that it drew instead of a bad one stays ours."""
+        if is_ours(item):
+            return self.sama_prepare(item)
+        try:
+            return getattr(super(), method)(item)
+        except Exception as error:
+            warn_once(
+                f"substituted-{self.ds_name}",
+                f"dataset {self.ds_name}: the host cannot read record {item.get('id')!r} ({error}) "
+                "and takes another at random; this is said once",
+            )
+            raise
+
+    def __reduce_ex__(self, protocol: int) -> Any:
+        host = type(self).__mro__[2]
+        return _revived, (host.__module__, host.__qualname__), vars(self)
+
+
+@functools.cache
+def sama_records(host: type) -> type:
+    """The subclass of the host's dataset class `host` that knows our records."""
+    return type(f"Sama{host.__name__}", (SamaRecords, host), {"__module__": __name__})
+
+
+def is_ours(record: Mapping[str, Any]) -> bool:
+    """Whether a record points at something or grounds something."""
+    return any(any(turn for turn in record.get(key) or ()) for key in OURS)
+
+
+def read_record(line: Any) -> dict[str, Any]:
+    """A line of the host's annotation file."""
+    return json.loads(line)
+
+
+def _revived(module: str, name: str) -> Any:
+    """An empty instance, in a process that may not have imported the host yet."""
+    from sama_plugin.bridges.internvl_chat.install import import_host
+
+    owner: Optional[Any] = import_host(module)
+    for step in name.split("."):
+        owner = getattr(owner, step)
+    kind = sama_records(owner)
+    return kind.__new__(kind)
+
+
+def host_class(instance: Any) -> type:
+    """The host's class of a dataset, swapped or not."""
+    kind = type(instance)
+    return kind.__mro__[2] if issubclass(kind, SamaRecords) else kind

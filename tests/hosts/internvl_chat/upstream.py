@@ -1,0 +1,214 @@
+"""Everything a launch of the host's script needs, tiny: checkpoint, data, flags.
+
+Run as a script inside the environment under test (`python -m tests.hosts.internvl_chat.upstream
+make FOLDER TREE`), because it uses that environment's transformers and the tree's own classes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Optional, Sequence
+
+from tests.conftest import REPOSITORY
+
+SIDE, TOKENS = 56, 4
+SCRIPT = "internvl/train/internvl_chat_finetune.py"
+LLM = {
+    "hidden_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 96,
+    "max_position_embeddings": 2048,
+    "bos_token_id": None,
+    "tie_word_embeddings": False,
+}
+ARCHITECTURES = {
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+    "llama": "LlamaForCausalLM",
+}
+
+
+def make(folder: Path, tree: Path, family: str) -> None:
+    """A random checkpoint of the tree's own class in `folder/host`, data beside it."""
+    from sama_plugin.hosts.internvl_chat import shims
+    from sama_plugin.patching.ledger import Ledger
+    from sama_plugin.patching.patch import apply
+
+    sys.path.insert(0, str(tree))
+    apply(shims.library_shims(), Ledger())
+    with shims.placeholders():
+        from internvl.model.internvl_chat import InternVLChatConfig, InternVLChatModel
+        apply(shims.tree_shims(), Ledger())
+    import torch
+
+    from tests.tiny_tokenizer import tiny_tokenizer
+
+    tokenizer = tiny_tokenizer()
+    extra = ("<quad>", "</quad>", "<ref>", "</ref>", "<box>", "</box>")
+    tokenizer.add_tokens(list(extra), special_tokens=True)
+    vision = {
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "image_size": SIDE,
+        "patch_size": 14,
+        "use_flash_attn": False,
+        "drop_path_rate": 0.0,
+        "qk_normalization": False,
+    }
+    llm = {
+        **LLM,
+        "model_type": family,
+        "architectures": [ARCHITECTURES[family]],
+        "vocab_size": len(tokenizer),
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        **({"head_dim": 12} if family == "qwen3" else {}),
+    }
+    config = InternVLChatConfig(
+        vision,
+        llm,
+        force_image_size=SIDE,
+        downsample_ratio=0.5,
+        template="internvl2_5",
+        ps_version="v2",
+        select_layer=-1,
+        dynamic_image_size=True,
+        use_thumbnail=True,
+        min_dynamic_patch=1,
+        max_dynamic_patch=2,
+    )
+    config.llm_config._attn_implementation = "eager"
+    torch.manual_seed(0)
+    model = InternVLChatModel(config).to(torch.float32)
+    model.save_pretrained(folder / "host")
+    tokenizer.save_pretrained(folder / "host")
+
+
+def write_data(folder: Path) -> Path:
+    """A meta file with our records, plain ones of every kind, and one that the host cannot read."""
+    import numpy as np
+    from PIL import Image
+
+    from sama_plugin.data.formats.internvl_meta import write
+    from tests.data.factories import grounded_sample, write_clip
+
+    media = folder / "media"
+    media.mkdir(parents=True)
+    clip = write_clip(media / "clip.npy")
+    Image.fromarray(np.full((40, 90, 3), 99, np.uint8)).save(media / "wide.png")
+    write([grounded_sample(clip)] * 4, folder / "grounded.jsonl", media)
+    chat = [{"from": "human", "value": "what is it?"}, {"from": "gpt", "value": "a red ball"}]
+    plain = [
+        {"id": "image", "image": "wide.png", "conversations": chat},
+        {
+            "id": "images",
+            "image": ["wide.png", "wide.png"],
+            "conversations": [{"from": "human", "value": "<image>\n<image>\nwhat is it?"}, chat[1]],
+        },
+        {"id": "text", "conversations": chat},
+        {"id": "video", "video": "clip.npy", "conversations": chat},
+    ]
+    lines = "".join(json.dumps(record) + "\n" for record in plain)
+    (folder / "plain.jsonl").write_text(lines)
+    meta = {
+        name: {
+            "root": str(media),
+            "annotation": str(folder / f"{name}.jsonl"),
+            "data_augment": False,
+            "repeat_time": 1,
+            "length": 4,
+        }
+        for name in ("grounded", "plain")
+    }
+    (folder / "meta.json").write_text(json.dumps(meta))
+    return folder / "meta.json"
+
+
+def write_config(folder: Path) -> Path:
+    """Sizes of the plugin."""
+    from sama_plugin.settings import dump_yaml
+    from tests.model.conftest import tiny_config
+
+    dump_yaml(tiny_config(), folder / "plugin.yaml")
+    return folder / "plugin.yaml"
+
+
+def flags(folder: Path, out: Path, steps: int, **changes: Any) -> list[str]:
+    """The LoRA recipe's flags, at tiny values."""
+    values = {
+        "model_name_or_path": folder / "host",
+        "conv_style": "internvl2_5",
+        "use_fast_tokenizer": False,
+        "output_dir": out,
+        "meta_path": folder / "meta.json",
+        "overwrite_output_dir": True,
+        "force_image_size": SIDE,
+        "max_dynamic_patch": 2,
+        "down_sample_ratio": 0.5,
+        "drop_path_rate": 0.0,
+        "freeze_llm": True,
+        "freeze_mlp": True,
+        "freeze_backbone": True,
+        "use_llm_lora": 4,
+        "vision_select_layer": -1,
+        "dataloader_num_workers": 0,
+        "bf16": False,
+        "num_train_epochs": 1,
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 1,
+        "evaluation_strategy": "no",
+        "save_strategy": "no",
+        "learning_rate": 4e-3,
+        "weight_decay": 0.05,
+        "warmup_ratio": 0.03,
+        "lr_scheduler_type": "cosine",
+        "logging_steps": 1,
+        "max_seq_length": 2048,
+        "do_train": True,
+        "grad_checkpoint": True,
+        "group_by_length": True,
+        "dynamic_image_size": True,
+        "use_thumbnail": True,
+        "ps_version": "v2",
+        "report_to": "none",
+        "max_steps": steps,
+        "use_cpu": True,
+        **changes,
+    }
+    return [text for name, value in values.items() for text in (f"--{name}", str(value))]
+
+
+def environment(overlay: Optional[str]) -> dict[str, str]:
+    """This process's environment, `overlay` (a folder of packages) before everything else."""
+    paths = [path for path in (overlay, str(REPOSITORY)) if path]
+    quiet = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+    return {**os.environ, **quiet, "PYTHONPATH": os.pathsep.join(paths), "LAUNCHER": "pytorch"}
+
+
+def python(arguments: Sequence[Any], cwd: Path, overlay: Optional[str] = None) -> str:
+    """Run python; its output, or an error with it."""
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env=environment(overlay),
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, f"exit {done.returncode}: {said[-6000:]}"
+    return said
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    write_data(Path(sys.argv[1]))
+    write_config(Path(sys.argv[1]))
