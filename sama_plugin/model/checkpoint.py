@@ -100,6 +100,8 @@ def read_config(folder: Union[str, Path]) -> SamaConfig:
     config = from_dict(SamaConfig, described["settings"], str(Path(folder) / "config.json"))
     if config.aggregator.vocabulary is not None:
         config.aggregator.vocabulary = str(Path(folder) / VOCABULARY)
+    if config.seg.weights is not None and (Path(folder) / config.seg.weights).is_file():
+        config.seg.weights = str(Path(folder) / config.seg.weights)
     return config
 
 

@@ -1,6 +1,6 @@
 """One door for published weights: find the layout, check every key, write everything or nothing.
 
-    DIR/host/                  a native InternVL, as transformers loads it
+    DIR/host/                  a native InternVL or Qwen-VL, as transformers loads it
     DIR/segmenter.safetensors  a SAM2 for either backend
     DIR/sama_adapter/          what the plugin adds
     DIR/qformer.safetensors, DIR/region_encoder.safetensors   parts to start from
@@ -16,16 +16,16 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Mapping, Optional
 
 import torch
 
 from sama_plugin import __version__
 from sama_plugin.atomic import atomic_dir
+from sama_plugin.data.questions import read_vocabulary
 from sama_plugin.dialog.tokens import NEW_TOKENS
 from sama_plugin.errors import CheckpointError, ConfigError, OutputError
-from sama_plugin.hosts.internvl.prompt import visual_prefix
-from sama_plugin.model.checkpoint import FOLDER, FORMAT, SEG_CONVENTION
+from sama_plugin.model.checkpoint import FOLDER, FORMAT, SEG_CONVENTION, VOCABULARY
 from sama_plugin.model.config import SamaConfig
 from sama_plugin.model.importers import internvl, qformer, sam2, sama, videorefer
 from sama_plugin.model.importers.rules import Plan, carry_out, make_plan
@@ -35,7 +35,6 @@ from sama_plugin.segment.sam2_names import is_hf, meta_name, to_meta
 from sama_plugin.settings import to_dict
 
 REPORT = "import_report.json"
-VOCABULARY = "vocabulary.txt"
 WHOLE = 1 << 60  # bytes a shard: one file
 
 
@@ -87,17 +86,29 @@ def bring(
         raise OutputError(f"{to} exists and is not empty; give a new folder")
     if layout is not None and layout not in LAYOUTS:
         raise ConfigError(f"no layout {layout!r}; known: {', '.join(LAYOUTS)}")
-    if vocabulary is not None and not Path(vocabulary).is_file():
-        raise ConfigError(f"vocabulary file {vocabulary} does not exist")
     opened = Checkpoint(Path(source))
     layout = layout or layout_of(opened)
+    _check_vocabulary(layout, vocabulary)
     with atomic_dir(to) as folder:
         plan = LAYOUTS[layout][1](opened, folder, shard_bytes)
-        if vocabulary is not None and (folder / FOLDER).is_dir():
+        if vocabulary is not None:
             shutil.copyfile(vocabulary, folder / FOLDER / VOCABULARY)
         report = {"layout": layout, "source": str(source), **plan.report()}
         (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n")
     return Brought(layout, to, plan)
+
+
+def _check_vocabulary(layout: str, vocabulary: Optional[Path]) -> None:
+    if layout != "sama":
+        if vocabulary is not None:
+            raise ConfigError(f"a vocabulary belongs to the layout sama; this one is {layout}")
+        return
+    if vocabulary is None:
+        raise ConfigError(
+            "SAMA's aggregator reads questions as BERT's word pieces: give --vocabulary vocab.txt, "
+            "which is published with bert-base-uncased"
+        )
+    read_vocabulary(vocabulary)
 
 
 def _internvl(source: Checkpoint, folder: Path, limit: int) -> Plan:
@@ -111,7 +122,8 @@ def _internvl(source: Checkpoint, folder: Path, limit: int) -> Plan:
 
 
 def _sama(source: Checkpoint, folder: Path, limit: int) -> Plan:
-    config, native = sama.config_of(source), internvl.native_config(source)
+    config, inside = sama.config_of(source), sama.host_of(source)
+    native = inside.native_config(source)
     expected = sama.expected(source, config)
     plan = make_plan(source, sama.rules(source, expected), expected, sama.filled(source, expected))
     rows = sama.rows_of(source)
@@ -124,8 +136,8 @@ def _sama(source: Checkpoint, folder: Path, limit: int) -> Plan:
         carry_out(plan, source, {"host": one, "segmenter": two, "adapter": three})
         for name, tensor in made.items():
             three.put(name, tensor)
-    internvl.write_description(source, native, host)
-    described = _describe(config, native, folder / "segmenter.safetensors")
+    inside.write_description(source, native, host)
+    described = _describe(config, inside.describe(native), folder / sama.SEGMENTER)
     (adapter / "config.json").write_text(json.dumps(described, indent=2) + "\n")
     return plan
 
@@ -144,16 +156,14 @@ def _made(source: Checkpoint, config: SamaConfig, plan: Plan) -> dict[str, torch
     return sama.fill(region, loaded, names)
 
 
-def _describe(config: SamaConfig, native: Any, segmenter: Path) -> dict[str, Any]:
+def _describe(config: SamaConfig, host: Mapping[str, Any], segmenter: Path) -> dict[str, Any]:
     identity = config.seg.segmenter
     return {
         "format": FORMAT,
         "plugin_version": __version__,
-        "host": "internvl",
-        "family": native.text_config.model_type,
-        "width": native.text_config.hidden_size,
+        **host,
         "tokens": list(NEW_TOKENS),
-        "frame_wording": visual_prefix(1, 0, True),
+        "inject_scale": 1.0,
         "seg_convention": SEG_CONVENTION,
         "segmenter": identity,
         "segmenter_fingerprint": fingerprint(identity, read_weights(segmenter)),
@@ -212,15 +222,11 @@ def _sub(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def _is_internvl(source: Checkpoint) -> bool:
-    return "mlp1.0.weight" in source and any(n.startswith("vision_model.") for n in source.shapes)
-
-
 Work = Callable[[Checkpoint, Path, int], Plan]
 LAYOUTS: dict[str, tuple[Callable[[Checkpoint], bool], Work]] = {
     "sama": (sama.is_sama, _sama),
     "sa2va": (sama.is_sa2va, _sama),
-    "internvl": (_is_internvl, _internvl),
+    "internvl": (internvl.matches, _internvl),
     "sam2": (lambda source: "image_encoder.trunk.patch_embed.proj.weight" in source, _sam2),
     "hf_sam2": (lambda source: is_hf(source.shapes), _hf_sam2),
     "qformer": (qformer.matches, _qformer),

@@ -9,18 +9,17 @@ Sa2VA checkpoints.
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 import torch
 
 from sama_plugin.errors import CheckpointError
+from sama_plugin.hosts.internvl.prompt import IMAGE_TOKEN, visual_prefix
+from sama_plugin.model.importers.description import copy_tokenizer
 from sama_plugin.model.importers.rules import Rule, drop, grouped, prefixed, thirds
 from sama_plugin.model.importers.shards import Checkpoint, token_ids
 
-IMAGE_TOKEN = "<IMG_CONTEXT>"
 FAMILIES = {
     "Qwen2ForCausalLM": "qwen2",
     "Qwen3ForCausalLM": "qwen3",
@@ -102,6 +101,11 @@ def language_rules(config: Mapping[str, Any], tied: bool) -> tuple[Rule, ...]:
     )
 
 
+def matches(source: Checkpoint) -> bool:
+    """A projector and a vision tower under remote-code names."""
+    return "mlp1.0.weight" in source and any(n.startswith("vision_model.") for n in source.shapes)
+
+
 def rules(source: Checkpoint) -> Sequence[Rule]:
     """The whole table for a remote-code checkpoint."""
     return (*VISION, *language_rules(source.config, tied(source)))
@@ -113,7 +117,7 @@ def tied(source: Checkpoint) -> bool:
     It has if there is no output table, or if the config says so and the two are equal: files of
     tied models may hold both, and files that say "tied" may have been trained apart.
     """
-    table, head = embedding_names(source.config)
+    table, head = embedding_names(source)
     if head not in source:
         return True
     said = source.config["llm_config"].get("tie_word_embeddings", False)
@@ -135,9 +139,9 @@ def language_family(config: Mapping[str, Any]) -> str:
     return names[0]
 
 
-def embedding_names(config: Mapping[str, Any]) -> tuple[str, str]:
+def embedding_names(source: Checkpoint) -> tuple[str, str]:
     """Names of the input and output embeddings in the source."""
-    internlm = language_family(config) == "InternLM2ForCausalLM"
+    internlm = language_family(source.config) == "InternLM2ForCausalLM"
     table, head = ("tok_embeddings", "output") if internlm else ("embed_tokens", "lm_head")
     return f"language_model.model.{table}.weight", f"language_model.{head}.weight"
 
@@ -171,7 +175,7 @@ def native_config(source: Checkpoint) -> Any:
     language = {k: v for k, v in config["llm_config"].items() if k not in _NOT_MODEL}
     if family == "llama":
         language["attention_bias"] = bool(config["llm_config"].get("bias", False))
-    table = embedding_names(config)[0]
+    table = embedding_names(source)[0]
     if table not in source:
         raise CheckpointError(f"{source.path} lacks {table}; the language model is not all there")
     one_table = tied(source)
@@ -204,19 +208,21 @@ def expected(native: Any) -> dict[str, tuple[int, ...]]:
     return names
 
 
+def describe(native: Any) -> Mapping[str, Any]:
+    """What an adapter's config.json says of this host."""
+    return {
+        "host": "internvl",
+        "family": native.text_config.model_type,
+        "width": native.text_config.hidden_size,
+        "frame_wording": visual_prefix(1, 0, True),
+    }
+
+
 def write_description(source: Checkpoint, native: Any, folder: Path) -> None:
     """`config.json` of the native class, and the source's tokenizer files."""
     native.architectures = ["InternVLForConditionalGeneration"]
     native.save_pretrained(str(folder))
-    copied = ("tokenizer*", "vocab*", "merges.txt", "added_tokens.json", "special_tokens_map.json")
-    for pattern in (*copied, "generation_config.json", "chat_template*"):
-        for file in source.path.glob(pattern):
-            shutil.copyfile(file, folder / file.name)
-    settings = folder / "tokenizer_config.json"
-    if settings.exists():
-        described = json.loads(settings.read_text(encoding="utf-8"))
-        described.pop("auto_map", None)
-        settings.write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n")
+    copy_tokenizer(source.path, folder, source.config)
 
 
 def _vision(config: Mapping[str, Any]) -> dict[str, Any]:

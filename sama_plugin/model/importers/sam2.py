@@ -6,7 +6,7 @@ read off the shapes, so a file says itself which SAM2 it is. Used by `sama impor
 
 from __future__ import annotations
 
-from typing import Mapping, Optional
+from typing import Any, Mapping
 
 import torch
 
@@ -77,13 +77,21 @@ def sizes_of(shapes: Mapping[str, Shape]) -> Sam2Sizes:
         ) from error
 
 
-def name_of(sizes: Sam2Sizes) -> Optional[str]:
-    """The registry's name of a SAM2 of these sizes; None if it is no released one."""
+def name_of(sizes: Sam2Sizes, source: Any) -> str:
+    """The registry's name of a SAM2 of these sizes.
+
+    Raises:
+        CheckpointError: none has these; `source` is named.
+    """
     for name, row in SIZES.items():
         same = (row.generation, row.embed_dim, tuple(row.stages), row.width)
         if same == (sizes.generation, sizes.embed_dim, tuple(sizes.stages), sizes.width):
             return name
-    return None
+    raise CheckpointError(
+        f"{source} holds a SAM2 {sizes.generation} with embed_dim {sizes.embed_dim}, stages "
+        f"{tuple(sizes.stages)} and width {sizes.width}, which no segmenter has; known: "
+        f"{', '.join(SIZES)}"
+    )
 
 
 def expected(sizes: Sam2Sizes) -> dict[str, Shape]:

@@ -1,10 +1,10 @@
-"""Released SAMA and Sa2VA checkpoints (InternVL families): a host, a segmenter and an adapter.
+"""Released SAMA and Sa2VA checkpoints: a host, a segmenter and an adapter.
 
-One folder of theirs holds an InternVL, a SAM2 and, in SAMA, the aggregator and the region
-projections. The host becomes a native InternVL, the SAM2 a file for either backend, and the rest a
-`sama_adapter/` whose rows of new tokens are read off the embedding tables. What released models do
-not have is filled: a region nobody sees is what their code computes for an empty mask. Names:
-`nn/names.py`. Used by `sama import`.
+One folder of theirs holds an InternVL (or, in Sa2VA, a Qwen-VL), a SAM2 and, in SAMA, the
+aggregator and the region projections. The host becomes a native one, the SAM2 a file for either
+backend, and the rest a `sama_adapter/` whose rows of new tokens are read off the embedding tables.
+What released models do not have is filled: a region nobody sees is what their code computes for an
+empty mask. Names: `nn/names.py`. Used by `sama import`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from torch import Tensor, nn
 
 from sama_plugin.dialog.tokens import NEW_TOKENS
 from sama_plugin.errors import CheckpointError
+from sama_plugin.media.frames import FramePolicy
+from sama_plugin.model.checkpoint import VOCABULARY
 from sama_plugin.model.config import AggregatorConfig, RegionConfig, SamaConfig, SegConfig
-from sama_plugin.model.importers import internvl, sam2
+from sama_plugin.model.importers import internvl, qwen_vl, sam2
 from sama_plugin.model.importers.rules import Rule, drop, prefixed
 from sama_plugin.model.importers.shards import Checkpoint, token_ids
 from sama_plugin.nn.aggregator import build_aggregator
@@ -27,6 +29,7 @@ from sama_plugin.nn.region import build_region_encoder
 from sama_plugin.nn.seg import SegHead
 
 HEAD_WIDTH = 64  # of the released Q-Formers: 768 / 12
+SEGMENTER = "segmenter.safetensors"
 ROWS = ("input_rows.weight", "output_rows.weight")
 _ABSENT = "what the released code computes for a mask that covers nothing"
 _NEW = "the released model has no such part; initial values"
@@ -44,13 +47,42 @@ def is_sa2va(source: Checkpoint) -> bool:
     )
 
 
+def host_of(source: Checkpoint) -> Any:
+    """The importer of the host inside: `internvl` or `qwen_vl`.
+
+    Raises:
+        CheckpointError: neither.
+    """
+    for host in (internvl, qwen_vl):
+        if host.matches(source):
+            return host
+    raise CheckpointError(
+        f"{source.path} has a [SEG] head, but neither an InternVL (mlp1, vision_model) nor a "
+        "Qwen-VL (model.model.language_model); is a shard missing?"
+    )
+
+
 def config_of(source: Checkpoint) -> SamaConfig:
-    """Settings that give the modules the checkpoint's sizes."""
-    segmenter = sam2.name_of(sam2.sizes_of(sam2.shapes_inside(source.shapes)))
-    seg = SegConfig(segmenter=segmenter or "custom", moments=False, pointing=False)
+    """Settings that give the modules the checkpoint's sizes, and the released behaviour.
+
+    Raises:
+        CheckpointError: parts of the aggregator are missing, or the SAM2 is of no known size.
+    """
+    sizes = sam2.sizes_of(sam2.shapes_inside(source.shapes))
+    seg = SegConfig(
+        segmenter=sam2.name_of(sizes, source.path),
+        weights=f"../{SEGMENTER}",
+        moments=False,
+        pointing=False,
+    )
+    shared = {"seg": seg, "start_rows": "mean"}
     if not is_sama(source):
-        aggregator = AggregatorConfig(kind="none")
-        return SamaConfig(aggregator=aggregator, seg=seg, start_rows="mean")
+        return SamaConfig(
+            aggregator=AggregatorConfig(kind="none"),
+            frames=FramePolicy(aggregator=0, llm=5, prompted=5, how="first"),
+            compat="released" if host_of(source) is internvl else "default",
+            **shared,
+        )
     shapes = source.shapes
     try:
         _, spatial_queries, hidden = shapes["spatial_Qformer_query_tokens"]
@@ -68,6 +100,7 @@ def config_of(source: Checkpoint) -> SamaConfig:
             temporal_queries=temporal_queries,
             encoder_width=shapes["spatial_Qformer_ln.weight"][0],
             question="wordpiece",
+            vocabulary=VOCABULARY,
             time_embedding=False,
             focus=False,
         )
@@ -76,8 +109,9 @@ def config_of(source: Checkpoint) -> SamaConfig:
             f"{source.path} has an aggregator without {error.args[0]}; the checkpoint is not whole"
         ) from error
     region = RegionConfig(shape_size=math.isqrt(pixels), shape_hidden=shape_hidden)
+    frames = FramePolicy(aggregator=32, llm=5, prompted=5, compat="released")
     return SamaConfig(
-        aggregator=aggregator, region=region, seg=seg, compat="released", start_rows="mean"
+        aggregator=aggregator, region=region, frames=frames, compat="released", **shared
     )
 
 
@@ -108,7 +142,7 @@ def rules(source: Checkpoint, ours: Mapping[str, Any]) -> tuple[Rule, ...]:
         else:
             found.append(Rule(pattern, (f"adapter:{target}",)))
     computed = drop(r".*\.position_ids", "counts from zero, computed")
-    return (computed, *found, *sam2.rules(True, True), *internvl.rules(source))
+    return (computed, *found, *sam2.rules(True, True), *host_of(source).rules(source))
 
 
 def expected(source: Checkpoint, config: SamaConfig) -> dict[str, tuple[int, ...]]:
@@ -116,12 +150,12 @@ def expected(source: Checkpoint, config: SamaConfig) -> dict[str, tuple[int, ...
     with torch.device("meta"):
         ours = prefixed("adapter", modules_of(source, config).state_dict())
     sizes = sam2.sizes_of(sam2.shapes_inside(source.shapes))
-    native = internvl.native_config(source)
+    host = host_of(source)
     return {
         **ours,
         **sam2.expected_copy(sizes),
         **sam2.expected(sizes),
-        **internvl.expected(native),
+        **host.expected(host.native_config(source)),
     }
 
 
@@ -148,17 +182,17 @@ def rows_of(source: Checkpoint) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the tokenizer lacks one of the tokens.
     """
-    ids = token_ids(source.path)
-    names = [name if name in ids else internvl.IMAGE_TOKEN for name in NEW_TOKENS]
+    ids, host = token_ids(source.path), host_of(source)
+    names = [name if name in ids else host.IMAGE_TOKEN for name in NEW_TOKENS]
     lacking = [name for name in NEW_TOKENS[:-2] if name not in ids]
-    if lacking or internvl.IMAGE_TOKEN not in ids:
+    if lacking or host.IMAGE_TOKEN not in ids:
         raise CheckpointError(
-            f"the tokenizer of {source.path} has no {', '.join(lacking) or internvl.IMAGE_TOKEN}; "
+            f"the tokenizer of {source.path} has no {', '.join(lacking) or host.IMAGE_TOKEN}; "
             "copy the tokenizer files of the checkpoint beside its weights"
         )
     wanted = [ids[name] for name in names]
-    table, head = internvl.embedding_names(source.config)
-    head = table if internvl.tied(source) else head
+    table, head = host.embedding_names(source)
+    head = table if host.tied(source) else head
     rows = {}
     for part, tensor in zip(ROWS, (table, head)):
         if max(wanted) >= source.shapes[tensor][0]:

@@ -85,14 +85,18 @@ def language(architecture: str, tied: bool = False) -> dict:
     }
 
 
-def native_model(architecture: str, tied: bool = False) -> nn.Module:
-    """The native InternVL that a checkpoint of this language must become, with random weights."""
+def native_model(architecture: str, tied: bool = False, rows: int = VOCABULARY) -> nn.Module:
+    """The native InternVL that a checkpoint of this language must become, with random weights.
+
+    Args:
+        rows: of the embedding table.
+    """
     from transformers import CONFIG_MAPPING, InternVLConfig, InternVLForConditionalGeneration
 
     family = {"InternLM2ForCausalLM": "llama"}.get(architecture, architecture[:5].lower())
     kept = {k: v for k, v in language(architecture, tied).items() if k not in ("bias",)}
     kept.pop("architectures")
-    kept["vocab_size"] = VOCABULARY
+    kept["vocab_size"] = rows
     side, patch = [VISION["image_size"]] * 2, [VISION["patch_size"]] * 2
     vision = {**VISION, "image_size": side, "patch_size": patch, "attention_bias": True}
     vision.pop("qkv_bias")
@@ -108,7 +112,7 @@ def native_model(architecture: str, tied: bool = False) -> nn.Module:
     )
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.normal_()
+            parameter.normal_(std=0.3)
     return model.eval()
 
 
@@ -149,10 +153,14 @@ def _fuse(state: dict, architecture: str) -> dict:
 def sam2_state(start: str = "") -> dict[str, torch.Tensor]:
     """A tiny SAM2.0 under Meta's names; inside other checkpoints with their spelling of `gamma`."""
     torch.manual_seed(2)
-    state = build_sam2(replace(TINY, generation="2.0")).state_dict()
+    state = build_sam2(SIZES_INSIDE).state_dict()
     if start:
         state = {start + name.replace(".gamma", ".g_weight"): v for name, v in state.items()}
     return state
+
+
+SEGMENTER = "sam2_of_these_tests"
+SIZES_INSIDE = replace(TINY, generation="2.0")
 
 
 def sama_modules(aggregator: bool = True) -> nn.ModuleDict:
@@ -179,9 +187,11 @@ def sama_modules(aggregator: bool = True) -> nn.ModuleDict:
     return nn.ModuleDict(parts)
 
 
-def sama_state(modules: nn.ModuleDict, architecture: str) -> tuple[dict, nn.Module]:
+def sama_state(
+    modules: nn.ModuleDict, architecture: str, rows: int = VOCABULARY
+) -> tuple[dict, nn.Module]:
     """A whole released SAMA (or Sa2VA, without an aggregator) checkpoint, and its host."""
-    model = native_model(architecture)
+    model = native_model(architecture, rows=rows)
     state = {**remote_state(model, architecture), **sam2_state("grounding_encoder.sam2_model.")}
     for name, value in modules.state_dict().items():
         if released_name(name) is not None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 
 import pytest
 import torch
@@ -70,12 +71,11 @@ def test_a_tied_head_is_dropped_or_absent(tmp_path, keep_head):
 
 
 @pytest.mark.parametrize("architecture", ["Qwen2ForCausalLM", "InternLM2ForCausalLM"])
-def test_sama_becomes_host_segmenter_and_adapter(tmp_path, architecture):
+def test_sama_becomes_host_segmenter_and_adapter(tmp_path, architecture, vocabulary):
     modules = synthetic.sama_modules()
     state, model = synthetic.sama_state(modules, architecture)
     source = synthetic.write(tmp_path / "source", state, architecture, shards=2)
-    (tmp_path / "vocab.txt").write_text("[PAD]\n")
-    done = bring(source, tmp_path / "to", vocabulary=tmp_path / "vocab.txt")
+    done = bring(source, tmp_path / "to", vocabulary=vocabulary)
     assert done.layout == "sama"
     assert set(done.plan.moves) | set(done.plan.dropped) == set(state)
     assert len(done.plan.dropped) == 5
@@ -176,6 +176,10 @@ def broken(kind: str, state: dict, config: dict) -> None:
         state["mlp1.1.weight"] = state["mlp1.1.weight"].T.contiguous()
     elif kind == "other family":
         config["llm_config"] = {**synthetic.language("Qwen2ForCausalLM"), "architectures": ["Phi3"]}
+    elif kind == "other segmenter":
+        start = "grounding_encoder.sam2_model.image_encoder.trunk.blocks."
+        for name in [name for name in state if name.startswith(start + "0.")]:
+            state[name.replace(start + "0.", start + "4.")] = state[name]
     elif kind == "other shuffle":
         config["ps_version"] = "v1"
 
@@ -189,15 +193,16 @@ def broken(kind: str, state: dict, config: dict) -> None:
         ("swapped shape", "other shapes"),
         ("other family", "Phi3"),
         ("other shuffle", "v1"),
+        ("other segmenter", "a SAM2 2.0 with embed_dim 8, stages (1, 1, 1, 2)"),
     ],
 )
-def test_a_spoilt_checkpoint_is_refused_and_nothing_is_written(tmp_path, kind, word):
+def test_a_spoilt_checkpoint_is_refused_and_nothing_is_written(tmp_path, kind, word, vocabulary):
     state, _ = synthetic.sama_state(synthetic.sama_modules(), "Qwen2ForCausalLM")
     config: dict = {}
     broken(kind, state, config)
     source = synthetic.write(tmp_path / "source", state, "Qwen2ForCausalLM", **config)
-    with pytest.raises(CheckpointError, match=word):
-        bring(source, tmp_path / "to")
+    with pytest.raises(CheckpointError, match=re.escape(word)):
+        bring(source, tmp_path / "to", vocabulary=vocabulary)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
 
 
