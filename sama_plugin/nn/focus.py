@@ -49,21 +49,28 @@ class Focus(nn.Module):
         Returns:
             (X, C), a weighted mean of the frame's tokens for each pair of `layout`.
         """
-        looks = F.normalize(features.float(), dim=-1).to(features.dtype)  # (NF, N, C)
-        query = self.look(
-            F.normalize(sought.float(), dim=-1).to(sought.dtype) * SHARPNESS
-        )  # (P, C)
+        query = self.look(_direction(sought) * SHARPNESS)  # (P, C)
         words = self.words(context.mean(1, keepdim=True))  # (A, 1, C)
         found, first = [], 0
         for span in layout.samples:
             heard = span.by_prompt(words).sum(1) / max(1, span.windows)  # (P, C)
-            asked = query[first : first + span.prompts] + heard
-            scores = torch.einsum("pc,fnc->pfn", asked, looks[span.frames])
-            shares = scores.softmax(-1, dtype=torch.float32).to(features.dtype)
-            read = torch.einsum("pfn,fnc->pfc", shares, features[span.frames])
-            found.append(read.flatten(0, 1))
+            frames = features[span.frames]
+            shares = attention(query[first : first + span.prompts] + heard, frames)
+            found.append(torch.einsum("pfn,fnc->pfc", shares, frames).flatten(0, 1))
             first += span.prompts
         return torch.cat(found)  # (X, C)
+
+
+def attention(query: Tensor, features: Tensor) -> Tensor:
+    """(P, F, N) shares of queries (P, C) among the tokens of each frame (F, N, C); they add up to
+    one in a frame, and are equal for a query of zeros.
+    """
+    scores = torch.einsum("pc,fnc->pfn", query, _direction(features))
+    return scores.softmax(-1, dtype=torch.float32).to(features.dtype)
+
+
+def _direction(vectors: Tensor) -> Tensor:
+    return F.normalize(vectors.float(), dim=-1).to(vectors.dtype)
 
 
 def sought(
