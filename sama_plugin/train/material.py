@@ -6,7 +6,7 @@ Used by `sama train` and by the launcher's bridge.
 from __future__ import annotations
 
 import functools
-from typing import Optional, Sequence
+from typing import Any, Optional, Sequence
 
 from sama_plugin.data.collate import Collator
 from sama_plugin.data.encode import Encoder, wording_of
@@ -38,11 +38,15 @@ def training_material(
     return MixtureDataset(opened, seed=seed, samples=epoch_samples), collator(sama, max_length)
 
 
-def collator(sama: SamaModel, max_length: Optional[int] = None) -> Collator:
-    """The collator for an attached host; worker processes are forked, so it may hold the model."""
+def collator(sama: SamaModel, max_length: Optional[int] = None, tokenizer: Any = None) -> Collator:
+    """The collator for an attached host; worker processes are forked, so it may hold the model.
+
+    Args:
+        tokenizer: whose chat template words the conversations; by default the model's.
+    """
     config, adapter = sama.config, sama.adapter
     encoder = Encoder(
-        sama.tokenizer,
+        tokenizer or sama.tokenizer,
         adapter,
         sama.modules.tokens,
         max_length=max_length,

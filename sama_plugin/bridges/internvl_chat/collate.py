@@ -10,7 +10,7 @@ said by `SamaBatch.keep_rows`; the adapter turns it into the host's `image_flags
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping, Optional, Sequence
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from sama_plugin.data.batch import SamaBatch, empty_batch
 from sama_plugin.data.collate import Collator, Prepared
 from sama_plugin.dialog.spans import IGNORE
+from sama_plugin.errors import PluginError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +62,29 @@ class MixedCollator:
             "pixel_values": torch.cat(pixels),
             "sama": _with_tiles(batch["sama"], theirs),
         }
+
+
+@dataclasses.dataclass
+class AwaitedCollator:
+    """Stands at the script's name for its collator before the model is attached, and hands on
+    afterwards; it pickles as what it hands on to.
+    """
+
+    mixed: Optional[MixedCollator] = None
+
+    def __call__(self, items: Sequence[Any]) -> dict[str, Any]:
+        return self._made()(items)
+
+    def __reduce__(self) -> Any:
+        made = self._made()
+        return MixedCollator, (made.ours, made.tokens)
+
+    def _made(self) -> MixedCollator:
+        if self.mixed is None:
+            raise PluginError(
+                "the script collates before it calls build_datasets, where the plugin is attached"
+            )
+        return self.mixed
 
 
 def _padded(batch: Mapping[str, Any], key: str, rows: Sequence[Tensor], value: int) -> Tensor:

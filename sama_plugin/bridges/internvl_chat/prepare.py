@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import copy
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from sama_plugin.bridges.internvl_chat.collate import MixedCollator
+from sama_plugin.bridges.internvl_chat.collate import AwaitedCollator, MixedCollator
 from sama_plugin.bridges.internvl_chat.own_data import OwnData
 from sama_plugin.bridges.internvl_chat.records import host_class, sama_records
 from sama_plugin.data.collate import Collator
@@ -37,7 +37,7 @@ class Preparation:
     root: Optional[str]
     ledger: Ledger
     sama: Optional[SamaModel] = None
-    mixed: Optional[MixedCollator] = None
+    collate: AwaitedCollator = field(default_factory=AwaitedCollator)
 
     def before(self, data_args: Any, tokenizer: Any, model: Any) -> None:
         """Attach the plugin to the script's model, with the script's tokenizer object.
@@ -58,27 +58,23 @@ class Preparation:
             f"{self.sama.segmenter.id}); new tokens added to its tokenizer",
         )
         ours = portable_collator(self.sama, tokenizer, data_args.max_seq_length)
-        self.mixed = MixedCollator(ours, self.sama.modules.tokens)
+        self.collate.mixed = MixedCollator(ours, self.sama.modules.tokens)
 
     def after(self, datasets: Any) -> Any:
         """The host's datasets, knowing our records; with `data`, one more among them."""
-        parts = list(datasets.datasets)
-        for part in parts:
+        ours = self.collate.mixed.ours
+        for part in datasets.datasets:
             self.ledger.swap_class(
                 part,
                 sama_records(host_class(part)),
                 "records with regions or targets are read by the plugin",
             )
-            part.start_sama(self.mixed.ours)
+            part.start_sama(ours)
         if self.data is None:
             return datasets
-        own = OwnData(self.data, self.root, self.mixed.ours)
+        own = OwnData(self.data, self.root, ours)
         self.ledger.note("the script's datasets", f"{len(own)} samples of {self.data} beside them")
         return _joined(datasets, own)
-
-    def collate(self, features: Any) -> dict[str, Any]:
-        """In the place of the host's collator."""
-        return self.mixed(features)
 
 
 def portable_collator(sama: SamaModel, tokenizer: Any, max_length: int) -> Collator:
@@ -86,17 +82,8 @@ def portable_collator(sama: SamaModel, tokenizer: Any, max_length: int) -> Colla
 
     Chats are worded by the checkpoint's conversation template, on a copy of the tokenizer.
     """
-    made = collator(sama, max_length)
     worded = sama.adapter.chat_tokenizer(sama.host, copy.deepcopy(tokenizer))
-    encoder = type(made.encoder)(
-        worded,
-        sama.adapter,
-        sama.modules.tokens,
-        max_length=max_length,
-        max_question=sama.config.aggregator.max_question,
-        wording=made.encoder.wording,
-    )
-    made.encoder = encoder
+    made = collator(sama, max_length, worded)
     made.pixels = functools.partial(pixels, size=sama.adapter.image_size(sama.host))
     if made.segment_pixels is not None:
         made.segment_pixels = functools.partial(squeezed, side=sama.segmenter.image_size)

@@ -29,7 +29,7 @@ OURS = ("regions", "targets")
 class SamaRecords:
     """Mixed in before the host's dataset class; `start_sama` is called once an instance."""
 
-    sama_collator: Collator
+    __slots__ = ()  # adds no layout of its own, so instances of the host's class can be moved here
 
     def start_sama(self, collator: Collator) -> None:
         """`collator` prepares our records; it must pickle without a model."""
