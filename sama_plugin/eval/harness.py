@@ -186,10 +186,12 @@ def score(
     board.counts["cases failed, scored as empty answers"] = len(failed)
     board.counts["answers cut off"] = cut
     _write_lines(Path(out) / SCORES, board)
+    sent = _submit(benchmark, material.cases, predictions, Path(out))
+    on_server = getattr(benchmark, "PUBLISHED_ON_SERVER", benchmark.PUBLISHED)
     summary = {
         "benchmark": name,
-        "submission": _submit(benchmark, material.cases, predictions, Path(out)),
-        "published": benchmark.PUBLISHED,
+        "submission": sent,
+        "published": on_server if sent else benchmark.PUBLISHED,
         "headline": list(benchmark.HEADLINE),
         "metrics": [_finite(row) for row in board.summary()],
         "not_computed": board.missing,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from html import escape
 
 import pytest
 
@@ -10,6 +11,7 @@ from sama_plugin.eval import harness
 from sama_plugin.eval.asking import Prediction, answer_cases
 from sama_plugin.eval.benchmarks import SUITES, Means
 from sama_plugin.eval.judge import NoJudge
+from sama_plugin.eval.page import write_page
 from sama_plugin.eval.phrases import word_overlap
 from sama_plugin.miniworld.write import write_world
 from sama_plugin.model.attach import attach
@@ -55,6 +57,37 @@ def test_from_file_to_summary(name, world, tiny_sama, tmp_path, monkeypatch):
     summary = harness.score(name, material, predictions, means, tmp_path, {})
     assert summary["material"]["cases"] == len(predictions)
     assert summary["metrics"] or summary["not_computed"]
+
+
+SEEDS = {
+    "mevis": ("mevis/valid/meta_expressions.json", "frames/mevis/train/JPEGImages"),
+    "ref-sav": ("ref_sav/ref_sav_train.json", "frames"),
+    "refcoco": ("refcoco/refs(unc).json", "images"),
+    "grefcoco": ("refcoco/refs(unc).json", "images"),
+    "gcg": ("gcg/GranDf_HA_GCG_train.json", "images"),
+    "hc-stvg": ("videorefer_bench/VideoRefer-Bench-D.json", ""),
+}
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_real_clips_and_pictures(name, sama_data, tiny_sama, tmp_path, monkeypatch):
+    """One case of each: real media through the session, the scoreboard and the page."""
+    monkeypatch.setenv("PATH", "")
+    file, root = SEEDS[name]
+    data = sama_data / "seeds" / file
+    material = harness.read_material(name, data, sama_data / root, limit=1)
+
+    def answer(cases):
+        yield from answer_cases(tiny_sama, cases, masks=SUITES.get(name).MASKS, max_new_tokens=3)
+
+    predictions = harness.predict(material, answer, tmp_path, {})
+    assert not any(one.error for one in predictions.values())
+    means = Means(NoJudge(), word_overlap, "words")
+    summary = harness.score(name, material, predictions, means, tmp_path, {})
+    assert summary["metrics"] or summary["not_computed"]
+    page = write_page(summary, material, predictions, tmp_path).read_text()
+    (key,) = predictions
+    assert escape(key) in page and "cases/" in page
 
 
 def test_a_perfect_answer_scores_one(world, tmp_path, monkeypatch):

@@ -75,7 +75,7 @@ class Benchmark(Protocol):
         HEADLINE: (metric, reading) by which the page sorts cases.
 
     A benchmark with a server of its own also has `submit(cases, predictions, path)`, which writes
-    the zip for it.
+    the zip for it, and may have PUBLISHED_ON_SERVER, the key of what the server scores.
     """
 
     MASKS: bool

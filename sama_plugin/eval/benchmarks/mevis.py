@@ -21,6 +21,7 @@ from sama_plugin.eval.submission import write_submission
 
 MASKS = True
 PUBLISHED = "mevis_val_u"
+PUBLISHED_ON_SERVER = "mevis_val"
 HEADLINE = ("J&F", "corrected")
 
 
