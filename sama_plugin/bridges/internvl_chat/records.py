@@ -5,8 +5,9 @@ annotation would silently become other samples. A record of ours never reaches t
 parsed, decoded and tokenised here, and what is wrong with it is raised. Every other record is the
 host's, item and all.
 
-Instances are moved to the subclass (`Ledger.swap_class`) because the host's class calls its parent
-by its global name. They pickle by module and class name, so a spawned worker first makes the host
+Instances are moved to a subclass (`Ledger.swap_class`) because the host's class calls its parent by
+its global name. Python moves them only to a class of one base, so the subclass is made for the
+host's class at hand. They pickle by module and class name: a spawned worker first makes the host
 importable again, shims included.
 """
 
@@ -27,9 +28,9 @@ OURS = ("regions", "targets")
 
 
 class SamaRecords:
-    """Mixed in before the host's dataset class; `start_sama` is called once an instance."""
+    """Methods of the subclasses; `start_sama` is called once an instance."""
 
-    __slots__ = ()  # adds no layout of its own, so instances of the host's class can be moved here
+    sama_host: type
 
     def start_sama(self, collator: Collator) -> None:
         """`collator` prepares our records; it must pickle without a model."""
@@ -39,7 +40,7 @@ class SamaRecords:
     def __getitem__(self, number: int) -> Any:
         record = read_record(self.raw_data[number % len(self.raw_data)])
         if not is_ours(record):
-            return super().__getitem__(number)
+            return self.sama_host.__getitem__(self, number)
         return self.sama_prepare(record)
 
     def sama_prepare(self, record: Mapping[str, Any]) -> Prepared:
@@ -69,7 +70,7 @@ class SamaRecords:
         if is_ours(item):
             return self.sama_prepare(item)
         try:
-            return getattr(super(), method)(item)
+            return getattr(self.sama_host, method)(self, item)
         except Exception as error:
             warn_once(
                 f"substituted-{self.ds_name}",
@@ -79,14 +80,16 @@ class SamaRecords:
             raise
 
     def __reduce_ex__(self, protocol: int) -> Any:
-        host = type(self).__mro__[2]
+        host = self.sama_host
         return _revived, (host.__module__, host.__qualname__), vars(self)
 
 
 @functools.cache
 def sama_records(host: type) -> type:
     """The subclass of the host's dataset class `host` that knows our records."""
-    return type(f"Sama{host.__name__}", (SamaRecords, host), {"__module__": __name__})
+    own = ("__dict__", "__weakref__", "__doc__", "__annotations__")
+    methods = {name: value for name, value in vars(SamaRecords).items() if name not in own}
+    return type(f"Sama{host.__name__}", (host,), {**methods, "sama_host": host})
 
 
 def is_ours(record: Mapping[str, Any]) -> bool:
@@ -112,5 +115,4 @@ def _revived(module: str, name: str) -> Any:
 
 def host_class(instance: Any) -> type:
     """The host's class of a dataset, swapped or not."""
-    kind = type(instance)
-    return kind.__mro__[2] if issubclass(kind, SamaRecords) else kind
+    return getattr(type(instance), "sama_host", type(instance))
