@@ -163,7 +163,13 @@ SEGMENTER = "sam2_of_these_tests"
 SIZES_INSIDE = replace(TINY, generation="2.0")
 
 
-def sama_modules(aggregator: bool = True) -> nn.ModuleDict:
+def head_state(modules: nn.ModuleDict) -> dict[str, torch.Tensor]:
+    """Our modules' weights under released names."""
+    state = modules.state_dict()
+    return {released_name(name): v for name, v in state.items() if released_name(name) is not None}
+
+
+def sama_modules(aggregator: bool = True, width: int = WIDTH) -> nn.ModuleDict:
     """Region encoder, aggregator and [SEG] head of the released layout at tiny sizes."""
     torch.manual_seed(3)
     settings = AggregatorConfig(
@@ -179,11 +185,11 @@ def sama_modules(aggregator: bool = True) -> nn.ModuleDict:
         focus=False,
         question="wordpiece",
     )
-    parts = {"seg_head": SegHead(WIDTH, TINY.width)}
+    parts = {"seg_head": SegHead(width, TINY.width)}
     if aggregator:
         region = RegionConfig(shape_size=8, shape_hidden=6)
-        parts["region"] = build_region_encoder(region, WIDTH, HIDDEN)
-        parts["aggregator"] = build_aggregator(settings, WIDTH)
+        parts["region"] = build_region_encoder(region, width, HIDDEN)
+        parts["aggregator"] = build_aggregator(settings, width)
     return nn.ModuleDict(parts)
 
 
@@ -193,9 +199,7 @@ def sama_state(
     """A whole released SAMA (or Sa2VA, without an aggregator) checkpoint, and its host."""
     model = native_model(architecture, rows=rows)
     state = {**remote_state(model, architecture), **sam2_state("grounding_encoder.sam2_model.")}
-    for name, value in modules.state_dict().items():
-        if released_name(name) is not None:
-            state[released_name(name)] = value
+    state.update(head_state(modules))
     if "aggregator" in modules:
         for part in ("spatial", "temporal"):
             place = f"{part}_Qformer.bert.embeddings.position_ids"
