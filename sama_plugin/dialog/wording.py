@@ -25,6 +25,7 @@ class TextEncoder:
 
     def __init__(self, tokenizer: Any):
         self.tokenizer = tokenizer
+        self._options = _options(tokenizer)
         added = {entry.content: entry.special for entry in tokenizer.added_tokens_decoder.values()}
         self.ids = {token: number for token, number in tokenizer.get_added_vocab().items()}
         marks = [mark for mark in HOST_MARKS if mark in self.ids]
@@ -70,14 +71,24 @@ class TextEncoder:
     def _encode(self, text: str) -> list[int]:
         if not text:
             return []
-        return list(
-            self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
-        )
+        return list(self.tokenizer.encode(text, **self._options))
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
     """`TextEncoder(tokenizer).plain(text)`; keep the encoder when there is more than one text."""
     return TextEncoder(tokenizer).plain(text)
+
+
+def _options(tokenizer: Any) -> dict[str, bool]:
+    """Keywords of `encode`: fast tokenizers of transformers before 4.40 cannot be told to split
+    special strings, which `TextEncoder` then does itself.
+    """
+    options = {"add_special_tokens": False, "split_special_tokens": True}
+    try:
+        tokenizer.encode("a", **options)
+    except TypeError:
+        del options["split_special_tokens"]
+    return options
 
 
 def _any_of(tokens: Any) -> Any:

@@ -97,3 +97,23 @@ def test_typed_placeholders_are_refused(placeholder):
 
 def test_other_marks_may_be_typed():
     check_user_text("what is <p> or [SEG] or <vp> or <mask>?")
+
+
+class Older:
+    """A fast tokenizer of transformers before 4.40: it does not take the keyword at all."""
+
+    def __init__(self, tokenizer):
+        self._inner = tokenizer
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    def encode(self, text, add_special_tokens=True):
+        return self._inner.encode(text, add_special_tokens=add_special_tokens)
+
+
+@pytest.mark.parametrize("text", ["a typed <p> and [SEG]", "<img><IMG_CONTEXT></img>", "words"])
+def test_an_older_tokenizer_is_split_by_us(tokenizer, text):
+    ids = TextEncoder(Older(tokenizer)).plain(text)
+    assert tokenizer.decode(ids) == text
+    assert not set(ids) & set(tokenizer.get_added_vocab().values())
