@@ -14,10 +14,11 @@ def main() -> int:
     from sama_plugin.cli import main as command_line
 
     arguments = sys.argv[1:]
-    if not arguments or arguments[0] in VERBS or arguments[0].startswith("-"):
-        return command_line(arguments)
-    from sama_plugin.patching.launch import launch
+    from sama_plugin.patching.launch import launch, script_first
 
+    first = [*script_first(arguments), ""][0]
+    if not first or first in VERBS or first.startswith("-"):
+        return command_line(arguments)
     return reporting(lambda: launch(arguments))
 
 

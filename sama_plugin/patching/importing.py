@@ -97,7 +97,7 @@ def _from_file(text: str) -> Target:
     if not file.is_file():
         raise PluginError(f"no such script: {text} (looked at {file})")
     names, root = [file.stem], file.parent
-    while (root / "__init__.py").is_file() or root.name in _namespaces(file):
+    while (root / "__init__.py").is_file() or root in _namespaces(file):
         names.insert(0, root.name)
         root = root.parent
     for name in names:
@@ -109,36 +109,31 @@ def _from_file(text: str) -> Target:
 
 
 @lru_cache(maxsize=8)
-def _namespaces(file: Path) -> frozenset[str]:
+def _namespaces(file: Path) -> frozenset[Path]:
     """Folders above a script that are packages without an `__init__.py`: what the script imports
     from itself lies below the outermost of them.
     """
-    above = {folder.name: folder for folder in file.parents if folder.name}
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError):
         return frozenset()  # importing it says what is wrong, and where
-    dotted = [
-        name
-        for node in ast.walk(tree)
-        for name in (
-            [node.module or ""]
-            if isinstance(node, ast.ImportFrom) and node.level == 0
-            else [alias.name for alias in node.names]
-            if isinstance(node, ast.Import)
-            else []
-        )
-    ]
-    tops = [
-        above[first]
-        for first, _, rest in (name.partition(".") for name in dotted)
-        if first in above and rest and _exists(above[first].joinpath(*rest.split(".")))
-    ]
-    if not tops:
-        return frozenset()
-    top = min(tops, key=lambda folder: len(folder.parts))
-    inside = (folder for folder in file.parents if folder == top or top in folder.parents)
-    return frozenset(folder.name for folder in inside)
+    dotted = [name.partition(".")[::2] for node in ast.walk(tree) for name in _imported(node)]
+    tops = {
+        folder
+        for folder in file.parents
+        for first, rest in dotted
+        if folder.name == first and rest and _exists(folder.joinpath(*rest.split(".")))
+    }
+    inside = {folder for folder in file.parents for top in tops if top in (folder, *folder.parents)}
+    return frozenset(inside)
+
+
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.level == 0:
+        return [node.module or ""]
+    return []
 
 
 def _exists(path: Path) -> bool:

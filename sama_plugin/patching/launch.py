@@ -55,6 +55,7 @@ class LaunchOptions:
     attention: str = ""  # attention of a host that asks for flash-attn where there is none
 
 
+LOCAL_RANK = "--local_rank="
 REPEATABLE = ("set", "allow_unverified")
 
 
@@ -75,7 +76,7 @@ def launch(arguments: Sequence[str]) -> Any:
         PluginError: no script, no `--plugin sama`, an unknown `--plugin.*` flag, or a script
         without entry function.
     """
-    options, rest = split_flags(arguments)
+    options, rest = split_flags(script_first(arguments))
     if not rest or rest[0].startswith("-"):
         raise PluginError("name a script first: python -m sama_plugin SCRIPT.py --plugin sama ...")
     target = locate(rest[0])
@@ -105,6 +106,13 @@ def choose_bridge(target: Target) -> str:
             f"several bridges claim {target.module} ({said}); say which: --plugin.bridge NAME"
         )
     return next(iter(found), ANY_SCRIPT)
+
+
+def script_first(arguments: Sequence[str]) -> list[str]:
+    """`deepspeed --module` puts its own `--local_rank=N` before the script; the script reads it."""
+    before = [one for one in arguments[:1] if one.startswith(LOCAL_RANK)]
+    rest = list(arguments[len(before) :])
+    return [*rest[:1], *before, *rest[1:]]
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[LaunchOptions, list[str]]:
