@@ -36,19 +36,11 @@ ARCHITECTURES = {
 
 def make(folder: Path, tree: Path, family: str) -> None:
     """A random checkpoint of the tree's own class in `folder/host`, data beside it."""
-    from sama_plugin.hosts.internvl_chat import shims
-    from sama_plugin.patching.ledger import Ledger
-    from sama_plugin.patching.patch import apply
-
-    sys.path.insert(0, str(tree))
-    apply(shims.library_shims(), Ledger())
-    with shims.placeholders():
-        from internvl.model.internvl_chat import InternVLChatConfig, InternVLChatModel
-        apply(shims.tree_shims(), Ledger())
     import torch
 
     from tests.tiny_tokenizer import tiny_tokenizer
 
+    kind, _ = tree_classes(tree)
     tokenizer = tiny_tokenizer()
     extra = ("<quad>", "</quad>", "<ref>", "</ref>", "<box>", "</box>")
     tokenizer.add_tokens(list(extra), special_tokens=True)
@@ -72,7 +64,7 @@ def make(folder: Path, tree: Path, family: str) -> None:
         "pad_token_id": tokenizer.pad_token_id,
         **({"head_dim": 12} if family == "qwen3" else {}),
     }
-    config = InternVLChatConfig(
+    config = kind.config_class(
         vision,
         llm,
         force_image_size=SIDE,
@@ -87,7 +79,7 @@ def make(folder: Path, tree: Path, family: str) -> None:
     )
     config.llm_config._attn_implementation = "eager"
     torch.manual_seed(0)
-    model = InternVLChatModel(config).to(torch.float32)
+    model = kind(config).to(torch.float32)
     model.save_pretrained(folder / "host")
     tokenizer.save_pretrained(folder / "host")
 
@@ -208,7 +200,90 @@ def python(arguments: Sequence[Any], cwd: Path, overlay: Optional[str] = None) -
     return said
 
 
+def chat(folder: Path, tree: Path) -> dict[str, Any]:
+    """What a trained checkpoint says and masks, reloaded by the tree's own class."""
+    from transformers import AutoTokenizer
+
+    import sama_plugin
+    from sama_plugin.infer.session import VideoSession
+    from sama_plugin.model.checkpoint import load_adapter, read_config
+    from tests.data.factories import grounded_sample
+
+    kind, _ = tree_classes(tree)
+    out = folder / "out"
+    model, told = kind.from_pretrained(str(out), output_loading_info=True)
+    model = model.float().eval()
+    tokenizer = AutoTokenizer.from_pretrained(str(out))
+    sama = sama_plugin.attach(model, tokenizer, read_config(out / "sama_adapter"))
+    load_adapter(sama, out / "sama_adapter")
+    turn = grounded_sample("").turns[0]
+    with VideoSession(sama, str(folder / "media" / "clip.npy")) as session:
+        session.region("ball", prompts=turn.regions[0].prompts)
+        first = session.ask("what does @ball do?", max_new_tokens=24)
+        second = session.ask("and the cup?", max_new_tokens=24)
+        return {
+            "answers": [first.text, second.text],
+            "phrases": [len(answer.phrases) for answer in (first, second)],
+            "masks": [sum(p.track is not None for p in a.phrases) for a in (first, second)],
+            "missing": sorted(told["missing_keys"]),
+            "unexpected": sorted(told["unexpected_keys"]),
+        }
+
+
+def tokens(folder: Path, tree: Path) -> dict[str, Any]:
+    """Ids and labels of one plain chat about one image: the host's own way, and ours."""
+    from transformers import AutoTokenizer
+
+    from sama_plugin.data.encode import Encoder
+    from sama_plugin.dialog.sample import Media, Sample, Turn
+    from sama_plugin.dialog.tokens import add_tokens
+    from sama_plugin.hosts.base import find_adapter
+    from sama_plugin.media.frames import FramePlan
+
+    kind, module = tree_classes(tree)
+    model = kind.from_pretrained(str(folder / "host"))
+    tokenizer = AutoTokenizer.from_pretrained(str(folder / "host"))
+    tokenizer.model_max_length = 4096
+    words = ("what is it?", "a red ball", "and then?", "it stops.")
+    people = ("human", "gpt") * 2
+    talk = [{"from": who, "value": said} for who, said in zip(people, words)]
+    talk[0]["value"] = "<image>\n" + talk[0]["value"]
+    theirs = module.preprocess_internvl2_5("internvl2_5", [talk], tokenizer, [TOKENS], num_image=1)
+    add_tokens(tokenizer)
+    adapter = find_adapter(model)
+    encoder = Encoder(adapter.chat_tokenizer(model, tokenizer), adapter, TOKENS)
+    turns = (Turn(words[0], words[1]), Turn(words[2], words[3]))
+    plan = FramePlan(total=1, aggregator=(), llm=(0,), prompted=())
+    ours = encoder.encode(Sample("x", Media("image", "x.png"), turns), plan)
+    return {
+        "theirs": [theirs["input_ids"][0].tolist(), theirs["labels"][0].tolist()],
+        "ours": [ours.input_ids, ours.labels],
+        "end": tokenizer.convert_tokens_to_ids("<|im_end|>"),
+    }
+
+
+def tree_classes(tree: Path) -> Any:
+    """The tree's model class and its module of templates, importable beside newer libraries."""
+    import importlib
+
+    from sama_plugin.hosts.internvl_chat import shims
+    from sama_plugin.patching.ledger import Ledger
+    from sama_plugin.patching.patch import apply
+
+    sys.path.insert(0, str(tree))
+    apply(shims.library_shims(), Ledger())
+    with shims.placeholders():
+        kind = importlib.import_module("internvl.model.internvl_chat").InternVLChatModel
+        module = importlib.import_module("internvl.train.dataset")
+        apply(shims.tree_shims(), Ledger())
+    return kind, module
+
+
 if __name__ == "__main__":
-    make(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
-    write_data(Path(sys.argv[1]))
-    write_config(Path(sys.argv[1]))
+    verb, where, checkout = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    if verb == "make":
+        make(where, checkout, sys.argv[4])
+        write_data(where)
+        write_config(where)
+    else:
+        print("REPORT " + json.dumps({"chat": chat, "tokens": tokens}[verb](where, checkout)))
