@@ -163,7 +163,7 @@ class SamaModules(nn.Module):
         One token a state; a pointing head also gives points (S, 2) in [0, 1], and the segmenter's
         own click there is added to the token.
         """
-        vectors, points = self.seg_head.prompts(states.to(self.dtype), moment)
+        vectors, points = self.seg_head(states.to(self.dtype), moment)
         if points is not None:
             vectors = vectors + segmenter.embed_clicks(points * segmenter.image_size)
         return Prompt(vectors=vectors[:, None]), points

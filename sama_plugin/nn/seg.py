@@ -55,11 +55,7 @@ class SegHead(nn.Sequential):
             nn.init.zeros_(self.point.weight)
             nn.init.zeros_(self.point.bias)
 
-    def forward(self, states: Tensor, moment: Optional[Tensor] = None) -> Tensor:
-        """Prompt vectors alone; see `prompts`."""
-        return self.prompts(states, moment)[0]
-
-    def prompts(
+    def forward(
         self, states: Tensor, moment: Optional[Tensor] = None
     ) -> tuple[Tensor, Optional[Tensor]]:
         """Prompt vectors (S, prompt_dim) and, with `pointing`, points (S, 2) as (x, y) in [0, 1].

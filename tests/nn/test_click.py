@@ -35,14 +35,14 @@ def test_a_head_learns_to_point_and_begins_in_the_middle():
     torch.manual_seed(0)
     head, states = SegHead(8, 4, moments=True, pointing=True), torch.randn(32, 8)
     moment, aim = torch.rand(32), torch.rand(32, 2)
-    vectors, points = head.prompts(states, moment)
+    vectors, points = head(states, moment)
     assert vectors.shape == (32, 4)
     torch.testing.assert_close(points, torch.full((32, 2), 0.5))
     optimiser = torch.optim.Adam(head.parameters(), 1e-2)
     for _ in range(60):
         optimiser.zero_grad()
-        missed = (head.prompts(states, moment)[1] - aim).abs().mean()
+        missed = (head(states, moment)[1] - aim).abs().mean()
         missed.backward()
         optimiser.step()
     assert missed < 0.6 * (points - aim).abs().mean()
-    assert SegHead(8, 4).prompts(states)[1] is None
+    assert SegHead(8, 4)(states)[1] is None
