@@ -173,3 +173,26 @@ def test_split_lora_on_a_fused_host_is_exact(tmp_path):
     load_adapter(third, again)
     for one, two in zip(lora_layers(third.host).items(), lora_layers(other.host).items()):
         assert one[0] == two[0] and all(torch.equal(a, b) for a, b in zip(one[1], two[1]))
+
+
+def test_lora_that_another_program_added_keeps_its_rank_targets_and_scale(tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    def wrapped(alpha: int) -> Any:
+        sama = hold(*build("llama"))
+        targets = r".*language_model\.layers\.\d+\.self_attn\.[qv]_proj"
+        get_peft_model(sama.host, LoraConfig(r=3, lora_alpha=alpha, target_modules=targets))
+        sama.mark_trainable()
+        return sama
+
+    sama = disturbed(wrapped(alpha=15))  # the configuration says r=2, alpha=4, all targets
+    inputs = grounded(sama, tmp_path)
+    folder = save_adapter(sama, tmp_path / "sama_adapter")
+    settings = read_config(folder).lora
+    assert (settings.r, settings.alpha, settings.targets) == (3, 15, ("q", "v"))
+    bare = attach(*build("llama"), read_config(folder), segmenter=segmenter())
+    load_adapter(bare, folder)
+    assert torch.equal(last_states(bare, inputs), last_states(sama, inputs))
+    other = wrapped(alpha=6)  # the same layers at another scale: another B, the same update
+    load_adapter(other, folder)
+    assert torch.allclose(last_states(other, inputs), last_states(sama, inputs), atol=1e-5)

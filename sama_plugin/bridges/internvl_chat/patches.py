@@ -36,24 +36,42 @@ WHY = {
 }
 
 
+BINDINGS: dict[str, tuple[str, str]] = {
+    "build_datasets": ("build_datasets", "wrap"),
+    "collator": ("concat_pad_data_collator", "replace"),
+    "trainer": ("Trainer", "replace"),
+    "init_dist": ("init_dist", "wrap"),
+    "videos": ("TCSLoader", "replace"),
+    "videos_on": ("has_tcs_loader", "replace"),
+    "arguments": ("TrainingArguments", "replace"),
+}
+"""Names of the script's own module. The gpt_oss tree calls `has_tcs_loader` `use_tcs_loader`."""
+NOTES = """Generated from `sama_plugin/bridges/internvl_chat/patches.py`. Only bindings of the script's
+own module and two methods of the tree's model class are changed; instances of its dataset move one
+class further. The shims for newer libraries are listed in `sama_plugin/hosts/internvl_chat/shims.py`.
+Fingerprints: `fingerprints.json`."""
+
+
 def known_patches(
     script: ModuleType, tree: Tree, preparation: Preparation, options: LaunchOptions
 ) -> list[Patch]:
     """Every patch that this script, this tree and these libraries need."""
-    makers: dict[str, Optional[tuple[str, str, Callable[[Any], Any]]]] = {
-        "build_datasets": ("build_datasets", "wrap", _datasets(preparation)),
-        "collator": ("concat_pad_data_collator", "replace", lambda _: preparation.collate),
-        "trainer": ("Trainer", "replace", lambda _: _trainer(preparation)),
-        "init_dist": ("init_dist", "wrap", _init_dist),
+    makers: dict[str, Optional[Callable[[Any], Any]]] = {
+        "build_datasets": _datasets(preparation),
+        "collator": lambda _: preparation.collate,
+        "trainer": lambda _: _trainer(preparation),
+        "init_dist": _init_dist,
         "videos": _videos(script),
         "videos_on": _videos_on(script),
         "arguments": _arguments(options),
     }
-    patches = [
-        _patch(id_, f"{script.__name__}:{made[0]}", made[1], made[2], script)
-        for id_, made in makers.items()
-        if made is not None
-    ]
+    switch = "use_tcs_loader" if tree == "internvl_chat_gpt_oss" else "has_tcs_loader"
+    patches = []
+    for id_, make in makers.items():
+        name, kind = BINDINGS[id_]
+        name = switch if id_ == "videos_on" else name
+        if make is not None:
+            patches.append(_patch(id_, f"{script.__name__}:{name}", kind, make, script))
     if _lacks_flash_attention(options):
         target = f"{MODEL}.from_pretrained"
         patches.append(_patch("attention", target, "wrap", _attention(options.attention)))
@@ -63,6 +81,18 @@ def known_patches(
         target = f"{MODEL}.wrap_llm_lora"
         patches.append(_patch("wrap_llm_lora", target, "add", lambda _: _copy(wrap_llm_lora)))
     return patches
+
+
+def touched() -> str:
+    """The list in `patches/internvl_chat/README.md`."""
+    from sama_plugin.patching.touched import table
+
+    script = "internvl.train.internvl_chat_finetune"
+    rows = [(id_, f"{script}:{name}", kind, WHY[id_]) for id_, (name, kind) in BINDINGS.items()]
+    rows.append(("attention", f"{MODEL}.from_pretrained", "wrap", WHY["attention"]))
+    rows.append(("wrap_llm_lora", f"{MODEL}.wrap_llm_lora", "add", WHY["wrap_llm_lora"]))
+    known = {id_: read_fingerprints(id_) for id_ in WHY}
+    return table(HOST, rows, known, NOTES)
 
 
 def read_fingerprints(id_: str) -> tuple[Fingerprint, ...]:
@@ -75,10 +105,8 @@ def _patch(
     id_: str, target: str, kind: Any, make: Any, script: Optional[ModuleType] = None
 ) -> Patch:
     needs = None
-    if script is not None and hasattr(script, "main"):
+    if script is not None:
         needs = (f"{script.__name__}:main", target.partition(":")[2])
-    if id_ == "videos_on":
-        needs = None
     return Patch(
         f"{HOST}.{id_}", target, WHY[id_], make, kind, known=read_fingerprints(id_), needs=needs
     )
@@ -108,27 +136,28 @@ def _init_dist(original: Any) -> Any:
     return alone_or_without_gpu(original)
 
 
-def _videos(script: ModuleType) -> Optional[tuple[str, str, Callable[[Any], Any]]]:
-    if getattr(script, "has_tcs_loader", getattr(script, "use_tcs_loader", False)):
+def _videos(script: ModuleType) -> Optional[Callable[[Any], Any]]:
+    if _has_storage_client(script):
         return None
     from sama_plugin.bridges.internvl_chat.videos import LocalVideos
 
-    return ("TCSLoader", "replace", lambda _: LocalVideos)
+    return lambda _: LocalVideos
 
 
-def _videos_on(script: ModuleType) -> Optional[tuple[str, str, Callable[[Any], Any]]]:
-    name = "has_tcs_loader" if hasattr(script, "has_tcs_loader") else "use_tcs_loader"
-    if getattr(script, name, True):
-        return None
-    return (name, "replace", lambda _: True)
+def _videos_on(script: ModuleType) -> Optional[Callable[[Any], Any]]:
+    return None if _has_storage_client(script) else lambda _: True
 
 
-def _arguments(options: LaunchOptions) -> Optional[tuple[str, str, Callable[[Any], Any]]]:
+def _has_storage_client(script: ModuleType) -> bool:
+    return getattr(script, "has_tcs_loader", getattr(script, "use_tcs_loader", False))
+
+
+def _arguments(options: LaunchOptions) -> Optional[Callable[[Any], Any]]:
     from sama_plugin.hosts.internvl_chat import shims
 
     if not shims.LOST_ARGUMENTS or options.compat == "off":
         return None
-    return ("TrainingArguments", "replace", lambda _: shims.LegacyArguments)
+    return lambda _: shims.LegacyArguments
 
 
 def _lacks_flash_attention(options: LaunchOptions) -> bool:
