@@ -28,8 +28,8 @@ from sama_plugin.atomic import atomic_dir
 from sama_plugin.dialog.tokens import NEW_TOKENS
 from sama_plugin.errors import CheckpointError
 from sama_plugin.model.adapters import add_lora, lora_layers
-from sama_plugin.model.config import SamaConfig
-from sama_plugin.model.lora_split import fill, join, split
+from sama_plugin.model.config import LoraSettings, SamaConfig
+from sama_plugin.model.lora_split import fill, join, settings_in_use, split
 from sama_plugin.settings import from_dict, to_dict
 
 if TYPE_CHECKING:
@@ -128,10 +128,11 @@ def load_adapter(sama: SamaModel, folder: Union[str, Path]) -> Any:
     lora = _load(folder / "lora.safetensors") if described["lora"] else {}
     model = sama.host
     if lora:
-        joined = join(sama, lora, folder / "lora.safetensors")
+        settings = from_dict(LoraSettings, described["settings"]["lora"], str(folder))
+        joined = join(sama, lora, settings, folder / "lora.safetensors")
         if not lora_layers(sama.host):
-            model = add_lora(sama, sama.config.lora, _other_ranks(sama, joined))
-        fill(sama, joined, folder / "lora.safetensors")
+            model = add_lora(sama, settings, _other_ranks(settings, joined))
+        fill(sama, joined, settings, folder / "lora.safetensors")
     sama.modules.load_state_dict(modules)
     return model
 
@@ -159,7 +160,7 @@ def _lora_tensors(sama: SamaModel, state: Optional[Mapping[str, Tensor]]) -> dic
             name: tuple(_gathered(state, f"{name}.lora_{letter}.default.weight") for letter in "AB")
             for name in layers
         }
-    return split(sama, layers)
+    return split(sama, layers, settings_in_use(sama))
 
 
 def _gathered(state: Mapping[str, Tensor], suffix: str) -> Tensor:
@@ -169,9 +170,9 @@ def _gathered(state: Mapping[str, Tensor], suffix: str) -> Tensor:
     return weight
 
 
-def _other_ranks(sama: SamaModel, joined: Mapping[str, Any]) -> dict[str, int]:
+def _other_ranks(settings: LoraSettings, joined: Mapping[str, Any]) -> dict[str, int]:
     ranks = {name: down.shape[0] for name, (down, _) in joined.items()}
-    return {name: rank for name, rank in ranks.items() if rank != sama.config.lora.r}
+    return {name: rank for name, rank in ranks.items() if rank != settings.r}
 
 
 def _stored(tensors: Mapping[str, Tensor], dtype: Optional[torch.dtype]) -> dict[str, Tensor]:
@@ -185,7 +186,7 @@ def _stored(tensors: Mapping[str, Tensor], dtype: Optional[torch.dtype]) -> dict
 
 
 def _describe(sama: SamaModel, lora: bool) -> dict[str, Any]:
-    settings = to_dict(sama.config)
+    settings = {**to_dict(sama.config), "lora": to_dict(settings_in_use(sama))}
     if settings["aggregator"]["vocabulary"] is not None:
         settings["aggregator"]["vocabulary"] = VOCABULARY
     return {

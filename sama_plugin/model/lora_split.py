@@ -3,12 +3,13 @@
 A checkpoint is to fit every host of the same language model, and hosts differ in what they fuse
 (Phi-3's `qkv_proj`, GLM's `gate_up_proj`). A fused layer's LoRA splits exactly: its parts share A,
 each has its rows of B. The other way, parts with different A make a block-diagonal LoRA of the
-summed rank. The update is `alpha / r` of the settings times B A at every rank, so a layer of
-another rank gets alpha in proportion. Used by `checkpoint.py`.
+summed rank. A checkpoint's update is `alpha / r` of its settings times B A at every rank; layers
+that another program wrapped with a scale of their own are brought to that. Used by `checkpoint.py`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import TYPE_CHECKING, Any, Mapping
 
@@ -16,7 +17,8 @@ import torch
 from torch import Tensor
 
 from sama_plugin.errors import CheckpointError
-from sama_plugin.model.adapters import lora_layers, matched_layers
+from sama_plugin.model.adapters import ADAPTER_NAME, lora_layers, matched_layers
+from sama_plugin.model.config import LoraSettings
 
 if TYPE_CHECKING:
     from sama_plugin.model.attach import SamaModel
@@ -25,17 +27,35 @@ Pairs = Mapping[str, "tuple[Tensor, Tensor]"]
 """Layer name (as on the bare host) to its A (rank, in) and B (out, rank)."""
 
 
-def split(sama: SamaModel, layers: Pairs) -> dict[str, Tensor]:
-    """The host's LoRA weights under canonical names."""
+def settings_in_use(sama: SamaModel) -> LoraSettings:
+    """Rank, alpha and targets of the LoRA that is there, whoever added it; the configuration's
+    where there is none.
+    """
+    layers = lora_layers(sama.host)
+    if not layers:
+        return sama.config.lora
+    rank = min(sama.host.get_submodule(name).r[ADAPTER_NAME] for name in layers)
+    alpha = max(1, round(rank * _scale(sama, next(iter(layers)))))
+    keys = [key for name in layers for key, _ in _parts(sama, name)]
+    targets = dict.fromkeys(key.rpartition(".")[2] for key in keys)
+    return dataclasses.replace(sama.config.lora, r=rank, alpha=alpha, targets=tuple(targets))
+
+
+def split(sama: SamaModel, layers: Pairs, settings: LoraSettings) -> dict[str, Tensor]:
+    """The host's LoRA weights under canonical names, scaled as `settings` say."""
     found = {}
     for name, (down, up) in layers.items():
+        factor = _scale(sama, name) * settings.r / settings.alpha
+        up = up if factor == 1 else up * factor
         for key, rows in _parts(sama, name):
             found[f"{key}.A"] = down
             found[f"{key}.B"] = up if rows is None else up[rows]
     return found
 
 
-def join(sama: SamaModel, tensors: Mapping[str, Tensor], source: Any) -> dict[str, Any]:
+def join(
+    sama: SamaModel, tensors: Mapping[str, Tensor], settings: LoraSettings, source: Any
+) -> dict[str, Any]:
     """Canonical weights as one pair a layer of this host.
 
     Raises:
@@ -44,7 +64,7 @@ def join(sama: SamaModel, tensors: Mapping[str, Tensor], source: Any) -> dict[st
     """
     used: set[str] = set()
     joined, wrong = {}, []
-    for name in _layer_names(sama):
+    for name in list(lora_layers(sama.host)) or matched_layers(sama, settings):
         layer = sama.host.get_submodule(name)
         parts = _parts(sama, name)
         keys = [f"{key}.{letter}" for key, _ in parts for letter in "AB"]
@@ -68,14 +88,16 @@ def join(sama: SamaModel, tensors: Mapping[str, Tensor], source: Any) -> dict[st
 
 
 @torch.no_grad()
-def fill(sama: SamaModel, joined: Pairs, source: Any) -> None:
-    """Copy joined weights into the host's LoRA layers.
+def fill(sama: SamaModel, joined: Pairs, settings: LoraSettings, source: Any) -> None:
+    """Copy joined weights, scaled as `settings` say, into the host's LoRA layers.
 
     Raises:
         CheckpointError: a layer was wrapped with another rank before.
     """
     for name, weights in lora_layers(sama.host).items():
-        for ours, theirs in zip(weights, joined[name]):
+        factor = _scale(sama, name) * settings.r / settings.alpha
+        down, up = joined[name]
+        for ours, theirs in zip(weights, (down, up if factor == 1 else up / factor)):
             if ours.shape != theirs.shape:
                 raise CheckpointError(
                     f"{source} needs LoRA of shape {tuple(theirs.shape)} at {name}, which was "
@@ -84,9 +106,9 @@ def fill(sama: SamaModel, joined: Pairs, source: Any) -> None:
             ours.copy_(theirs)
 
 
-def _layer_names(sama: SamaModel) -> list[str]:
-    """Layers that have LoRA, or that would get it."""
-    return list(lora_layers(sama.host)) or matched_layers(sama, sama.config.lora)
+def _scale(sama: SamaModel, name: str) -> float:
+    """What a layer multiplies B A with."""
+    return sama.host.get_submodule(name).scaling[ADAPTER_NAME]
 
 
 def _parts(sama: SamaModel, name: str) -> list[tuple[str, Any]]:
