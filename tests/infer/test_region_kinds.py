@@ -106,3 +106,21 @@ def test_a_crop_is_encoded_once_a_video(clip):
         before = session.encodes[0]
         session.ask("@dot and @dot again, and @square?", masks=False, max_new_tokens=12)
         assert session.encodes[0] == before
+
+
+def test_released_sama_reads_the_released_prompt_and_bias(clip):
+    sama = attached("sama", compat="released")
+    with VideoSession(sama, clip) as session:
+        talk(session)
+        first = sama.tokenizer.decode(session.turns[0].prompt_ids)
+        assert "Frame" not in first and "<|context|>what do <vp>" in first  # no newline: regions
+        session.restart()
+        session.ask("what is there?", masks=False, max_new_tokens=12)
+        turn = session.turns[0]
+        assert "<|context|>\nwhat is" in sama.tokenizer.decode(turn.prompt_ids)
+        batch = session._visual.batch([turn], first=True)
+    stray = sama.modules._released_bias(batch)
+    assert stray.shape == (1, 16) and stray.any()
+    sama.modules.train()
+    torch.testing.assert_close(sama.modules._released_bias(batch), 1e-6 * stray)
+    assert attached("sama").modules._released_bias(batch) is None
