@@ -201,23 +201,39 @@ def test_tokenised_captions(sama_golden):
 
 
 def test_captions_by_java(sama_golden):
+    """Every corpus of the golden captions and of GCG, for one start of Java."""
     if missing_parts():
         pytest.skip(f"not installed: {', '.join(missing_parts())}")
-    for topic in topics(sama_golden, "caption_metrics"):
-        expected = topic.read("expected")
-        groups = {
-            name: tuple([pair[side] for pair in pairs] for side in ("reference", "prediction"))
-            for name, pairs in topic.read("inputs").items()
-        }
-        scores = score_groups(groups)
-        for name, wanted in expected["corpora"].items():
-            assert scores[name].references == wanted["tokenised_reference"], name
-            assert scores[name].predictions == wanted["tokenised_prediction"], name
-            assert scores[name].corpus == pytest.approx(wanted["corpus"], abs=1e-6), name
-        videos = [s.corpus for name, s in scores.items() if name.startswith("region_video")]
-        for metric, value in expected["region_caption_average_over_videos"].items():
-            mean = sum(video[metric] for video in videos) / len(videos)
-            assert mean == pytest.approx(value, abs=1e-6), metric
+    captions, pictures = topics(sama_golden, "caption_metrics"), topics(sama_golden, "gcg_metrics")
+    groups = {
+        (str(topic.folder), name): tuple(
+            [pair[side] for pair in pairs] for side in ("reference", "prediction")
+        )
+        for topic in captions
+        for name, pairs in topic.read("inputs").items()
+    }
+    for topic in pictures:
+        answered = [r for r in topic.read("inputs").values() if r.get("pred_caption")]
+        sides = ([record[f"{side}_caption"] for record in answered] for side in ("gt", "pred"))
+        groups[str(topic.folder), ""] = tuple(sides)
+    scores = score_groups(groups)
+    for topic in pictures:
+        found = scores[str(topic.folder), ""].corpus
+        assert found == pytest.approx(topic.read("expected")["caption"], abs=1e-6)
+    for topic in captions:
+        found = {name: scores[str(topic.folder), name] for name in topic.read("inputs")}
+        check_corpora(topic.read("expected"), found)
+
+
+def check_corpora(expected, scores):
+    for name, wanted in expected["corpora"].items():
+        assert scores[name].references == wanted["tokenised_reference"], name
+        assert scores[name].predictions == wanted["tokenised_prediction"], name
+        assert scores[name].corpus == pytest.approx(wanted["corpus"], abs=1e-6), name
+    videos = [s.corpus for name, s in scores.items() if name.startswith("region_video")]
+    for metric, value in expected["region_caption_average_over_videos"].items():
+        mean = sum(video[metric] for video in videos) / len(videos)
+        assert mean == pytest.approx(value, abs=1e-6), metric
 
 
 def test_no_java_is_named(monkeypatch):
