@@ -25,6 +25,11 @@ VERBS = {
     "eval": ("sama_plugin.cli.eval", "score an adapter on a benchmark"),
     "data": ("sama_plugin.cli.data", "check, convert and look at datasets"),
     "import": ("sama_plugin.cli.import_", "bring published weights into native hosts and adapters"),
+    "merge": ("sama_plugin.cli.merge", "fold LoRA and new tokens into the host, keep the plugin"),
+    "export": (
+        "sama_plugin.cli.export",
+        "one folder with everything, for the Auto classes",
+    ),
     "swap-llm": ("sama_plugin.cli.swap_llm", "put another language model under a native InternVL"),
     "config": ("sama_plugin.cli.config", "print a configuration and where each value came from"),
     "doctor": ("sama_plugin.cli.doctor", "check the installation and a host"),

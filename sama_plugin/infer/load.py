@@ -13,7 +13,7 @@ from sama_plugin.errors import CheckpointError, ConfigError, SamaError
 from sama_plugin.hosts.packaged import PACKAGED_HOSTS
 from sama_plugin.hosts.tokenizer import load_tokenizer
 from sama_plugin.model.attach import SamaModel, attach
-from sama_plugin.model.checkpoint import load_adapter, read_config
+from sama_plugin.model.checkpoint import FOLDER, load_adapter, read_config
 
 PACKAGED_ADAPTERS = {"mini": "mini/adapter"}
 """Asset that holds the trained adapter of a packaged host."""
@@ -47,7 +47,7 @@ def load_sama(
 
     Args:
         adapter: a `sama_adapter` folder, or a training output folder that holds one; by default the
-            one that is packaged with `model`.
+            one in the folder `model`, or packaged with it.
         device: "cpu", "cuda", ...; by default a GPU if there is one.
     """
     folder = find_adapter_folder(model, adapter)
@@ -73,6 +73,8 @@ def fold_lora(sama: SamaModel) -> SamaModel:
 
 def find_adapter_folder(model: str, adapter: Optional[Union[str, Path]] = None) -> Path:
     """The adapter folder that is meant; CheckpointError says where it was looked for."""
+    if adapter is None and (Path(model) / FOLDER / "config.json").is_file():
+        return Path(model) / FOLDER  # merged or exported
     if adapter is None:
         if model not in PACKAGED_ADAPTERS:
             raise CheckpointError(

@@ -12,21 +12,29 @@ import shutil
 from pathlib import Path
 from typing import Any, Mapping
 
+from sama_plugin.errors import CheckpointError
+
 _COPIED = (
     *("tokenizer*", "vocab*", "merges.txt", "added_tokens.json", "special_tokens_map.json"),
     *("generation_config.json", "chat_template*", "preprocessor_config.json"),
     *("processor_config.json", "video_preprocessor_config.json"),
 )
+_CONTENT = (
+    "{% if message['content'] is string %}{{ message['content'] }}"
+    "{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}{{ '<IMG_CONTEXT>\n' }}"
+    "{% elif part['type'] == 'video' %}{{ '<video>\n' }}"
+    "{% elif 'text' in part %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}"
+)
 _CHATML = (
-    "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
-    "{% endfor %}"
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
+    f"{_CONTENT}{{{{ '<|im_end|>\n' }}}}{{% endfor %}}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 _PHI3 = (
-    "{% for message in messages %}"
-    "{{ '<|' + message['role'] + '|>\n' + message['content'] + '<|end|>\n' }}"
-    "{% endfor %}"
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>\n' }}"
+    f"{_CONTENT}{{{{ '<|end|>\n' }}}}{{% endfor %}}"
     "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
 )
 TEMPLATES = {"qwen_chat": _CHATML, "internlm2_chat": _CHATML, "phi3_chat": _PHI3}
@@ -36,13 +44,18 @@ TEMPLATES = {"qwen_chat": _CHATML, "internlm2_chat": _CHATML, "phi3_chat": _PHI3
 def copy_tokenizer(source: Path, folder: Path, config: Mapping[str, Any]) -> None:
     """Tokenizer, processor and generation files, without pointers to remote code, with the chat
     template that `config` names.
+
+    Raises:
+        CheckpointError: the tokenizer is remote code only.
     """
     for pattern in _COPIED:
         for file in source.glob(pattern):
             shutil.copyfile(file, folder / file.name)
     settings = folder / "tokenizer_config.json"
     described = json.loads(settings.read_text(encoding="utf-8")) if settings.exists() else {}
-    described.pop("auto_map", None)
+    if "AutoTokenizer" in described.pop("auto_map", {}):
+        _check_portable(source, described)
+        described["tokenizer_class"] = "PreTrainedTokenizerFast"
     template = TEMPLATES.get(config.get("template"))
     if template is not None:
         described["chat_template"] = template
@@ -50,3 +63,14 @@ def copy_tokenizer(source: Path, folder: Path, config: Mapping[str, Any]) -> Non
             file.unlink()
     if described:
         settings.write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n")
+
+
+def _check_portable(source: Path, described: Mapping[str, Any]) -> None:
+    if not (source / "tokenizer.json").is_file():
+        name = described.get("tokenizer_class", "of its own")
+        raise CheckpointError(
+            f"the tokenizer of {source} is remote code ({name}) and has no tokenizer.json, without "
+            "which nothing else can load it. Where you trust that code, make the file once: "
+            f"AutoTokenizer.from_pretrained({str(source)!r}, trust_remote_code=True, "
+            f"use_fast=True).save_pretrained({str(source)!r})"
+        )
