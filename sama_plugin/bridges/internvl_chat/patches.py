@@ -46,9 +46,9 @@ BINDINGS: dict[str, tuple[str, str]] = {
     "arguments": ("TrainingArguments", "replace"),
 }
 """Names of the script's own module. The gpt_oss tree calls `has_tcs_loader` `use_tcs_loader`."""
-NOTES = """Generated from `sama_plugin/bridges/internvl_chat/patches.py`. Only bindings of the script's
-own module and two methods of the tree's model class are changed; instances of its dataset move one
-class further. The shims for newer libraries are listed in `sama_plugin/hosts/internvl_chat/shims.py`.
+NOTES = """Generated from `sama_plugin/bridges/internvl_chat/patches.py`. Only bindings of the
+script's own module and two methods of the tree's model class are changed; instances of its dataset
+move one class further. Shims for newer libraries: `sama_plugin/hosts/internvl_chat/shims.py`.
 Fingerprints: `fingerprints.json`."""
 
 
