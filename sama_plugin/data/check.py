@@ -92,8 +92,10 @@ def check_source(
     media = _MediaCheck(policy, decode)
     root = config.root or Path(config.path).parent
     options = config.options
+    ids: set[str] = set()
     try:
         for sample in read_samples(config.format, config.path, root, report, probe=True, **options):
+            _check_id(sample, ids, report)
             _check_sample(sample, media, report, result.counts)
             if progress is not None:
                 progress(result.counts["samples"])
@@ -103,6 +105,15 @@ def check_source(
         report.drop(error.at(file=config.path))
     result.counts["media"] = len(media.seen)
     return result
+
+
+def _check_id(sample: Sample, seen: set[str], report: Quarantine) -> None:
+    """Notes an id that came before: reports and predictions could not tell the two apart."""
+    if sample.id in seen:
+        message = "the id occurs twice"
+        place = {"file": sample.source or None, "record": sample.id, "field": "id"}
+        report.note(DataError(message, **place, reason="duplicate_id"))
+    seen.add(sample.id)
 
 
 def _check_sample(sample: Sample, media: _MediaCheck, report: Quarantine, counts: Counter) -> None:

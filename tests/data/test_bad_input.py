@@ -215,6 +215,17 @@ class TestClips:
             assert open_video(source).size  # the whole one opens
 
 
+def test_records_of_one_id_are_noted(tmp_path):
+    write_clip(tmp_path / "a.npy")
+    said = [{"from": "human", "value": "<video>\nwhat?"}, {"from": "gpt", "value": "this"}]
+    record = {"id": "same", "video": "a.npy", "conversations": said}
+    path = tmp_path / "chat.json"
+    path.write_text(json.dumps([record, record]))
+    report = check_source(SourceConfig("llava", str(path)))
+    assert [error.reason for error in report.noted] == ["duplicate_id"]
+    assert report.counts["samples"] == 2 and report.exit_code == 0
+
+
 def places(content, most=20):
     """Paths to fields of a JSON value, spread over it."""
     found = []

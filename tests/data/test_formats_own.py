@@ -18,6 +18,7 @@ from sama_plugin.data.formats import (
     polygons,
     reasonvos,
     ref_davis17,
+    refcoco,
     swift_objects,
     youtube_vis,
 )
@@ -431,4 +432,32 @@ def test_reasonvos(tmp_path):
     report = Quarantine()
     (sample,) = reasonvos.read(path, tmp_path / "JPEGImages", report=report)
     assert sample.tags == ("mose",) and sample.targets[0].track.area(2) == 64
+    assert reasons(report) == ["missing_mask_id"]
+
+
+def test_grefcoco_unites_several_and_says_when_there_is_none(tmp_path):
+    picture(tmp_path)
+    far = [20, 4, 24, 4, 24, 8, 20, 8]
+    tables = {
+        "images": [{"id": 7, "file_name": "a.png", "height": HEIGHT, "width": WIDTH}],
+        "annotations": [
+            {"id": 1, "image_id": 7, "segmentation": [RING]},
+            {"id": 2, "image_id": 7, "segmentation": [far]},
+        ],
+    }
+    write(tmp_path / "instances.json", tables)
+    refs = [
+        {"ref_id": 0, "image_id": 7, "split": "train", "ann_id": [1, 2],
+         "sentences": [{"sent": "both cups"}]},
+        {"ref_id": 1, "image_id": 7, "split": "train", "ann_id": [-1], "no_target": True,
+         "sentences": [{"sent": "a dog"}]},
+        {"ref_id": 2, "image_id": 7, "split": "train", "ann_id": [9],
+         "sentences": [{"sent": "lost"}]},
+    ]  # fmt: skip
+    report = Quarantine()
+    path = write(tmp_path / "grefs(unc).json", refs)
+    (sample,) = refcoco.read(path, tmp_path, report=report)
+    both, none = sample.turns
+    assert both.targets[0].track.area(0) == 64 + 16
+    assert not none.targets and SEG not in none.assistant
     assert reasons(report) == ["missing_mask_id"]
