@@ -28,6 +28,7 @@ from sama_plugin.hosts.base import HostAdapter, VisualRows, find_adapter
 from sama_plugin.model.config import SamaConfig
 from sama_plugin.model.sama import SamaModules, VisualCache
 from sama_plugin.model.sharding import whole
+from sama_plugin.model.start import start_from
 from sama_plugin.model.taps import Call, Taps
 from sama_plugin.segment.base import Segmenter
 
@@ -111,6 +112,7 @@ class SamaModel:
                 _embedding_scale(host, adapter) if config.compat == "default" else None,
             )
             self._start_rows()
+        start_from(self.modules, config.start_from)
         device = adapter.input_embeddings(host).weight.device
         self.modules.to(device)
         segmenter.to(device)
@@ -191,6 +193,12 @@ class SamaModel:
         """(S, C) final hidden states at the [SEG] tokens of a teacher-forced call, in text
         order.
         """
+        if call.hidden.shape[:2] != call.ids.shape:
+            raise SlotError(
+                f"the head saw {tuple(call.hidden.shape[:2])} positions of sequences of "
+                f"{tuple(call.ids.shape)}: logits_to_keep leaves out [SEG]; switch it off in the "
+                "training script"
+            )
         return call.hidden[call.ids == self.ids.seg]
 
     def _training_forward(self, forward: Any, batch: SamaBatch, args: tuple, kwargs: dict) -> Any:
