@@ -96,6 +96,7 @@ class SamaConfig:
     frame_side: Optional[int] = None  # pixels, for hosts that read any size (Qwen-VL); None: theirs
     compat: Literal["default", "released"] = "default"
     start_rows: Literal["mean", "kin"] = "kin"  # new tokens' first rows; released models: mean
+    start_from: tuple[str, ...] = ()  # files of `sama import` that training starts with
     seed: int = 0  # initial weights of the plugin's modules
 
     def __post_init__(self) -> None:
