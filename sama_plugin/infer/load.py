@@ -11,6 +11,8 @@ from typing import Any, Optional, Union
 from sama_plugin.assets import asset
 from sama_plugin.errors import CheckpointError, ConfigError, SamaError
 from sama_plugin.hosts.packaged import PACKAGED_HOSTS
+from sama_plugin.hosts.remote_code.load import brings_its_code
+from sama_plugin.hosts.remote_code.load import load as load_remote
 from sama_plugin.hosts.tokenizer import load_tokenizer
 from sama_plugin.model.attach import SamaModel, attach
 from sama_plugin.model.checkpoint import FOLDER, load_adapter, read_config
@@ -27,6 +29,9 @@ def load_host(model: str) -> tuple[Any, Any]:
     """
     if model in PACKAGED_HOSTS.names():
         return PACKAGED_HOSTS.get(model)()
+    if brings_its_code(model):
+        host, tokenizer = load_remote(model, torch_dtype="auto")
+        return host.eval(), tokenizer
     from transformers import AutoModelForImageTextToText
 
     try:

@@ -86,7 +86,14 @@ def four_bit(dtype: Any) -> Any:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
-        llm_int8_skip_modules=["lm_head", "vision_tower", "multi_modal_projector", "visual"],
+        llm_int8_skip_modules=[
+            "lm_head",
+            "vision_tower",
+            "multi_modal_projector",
+            "vision_model",
+            "mlp1",
+            "visual",
+        ],
     )
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from sama_plugin.errors import ConfigError, HostError
 from sama_plugin.hosts.packaged import PACKAGED_HOSTS
+from sama_plugin.hosts.remote_code.load import brings_its_code
+from sama_plugin.hosts.remote_code.load import load as load_remote
 from sama_plugin.hosts.tokenizer import load_tokenizer
 from sama_plugin.train.config import HostConfig
 
@@ -37,8 +39,6 @@ def load_host(config: HostConfig) -> tuple[Any, Any]:
 
 
 def _from_folder(config: HostConfig, dtype: Any) -> tuple[Any, Any]:
-    from transformers import AutoModelForImageTextToText
-
     options: dict[str, Any] = {"dtype": dtype}
     if config.attention is not None:
         options["attn_implementation"] = config.attention
@@ -46,6 +46,10 @@ def _from_folder(config: HostConfig, dtype: Any) -> tuple[Any, Any]:
         from sama_plugin.model.adapters import four_bit
 
         options["quantization_config"] = four_bit(dtype)
+    if brings_its_code(config.path):
+        return load_remote(config.path, torch_dtype=options.pop("dtype"), **options)
+    from transformers import AutoModelForImageTextToText
+
     try:
         tokenizer = load_tokenizer(config.path)
         model = AutoModelForImageTextToText.from_pretrained(config.path, **options)

@@ -1,0 +1,1 @@
+"""Checkpoints that bring their own model code (`trust_remote_code`)."""
