@@ -48,8 +48,16 @@ def losses(said: str, name: str) -> list[float]:
     return [float(value) for value in re.findall(rf"'{name}': '?([-+.e\d]+)", said)]
 
 
-def launch(where: Path, root: Path, overlay: str, steps: int, *more: str, **changes) -> str:
-    line = ["-m", "sama_plugin", SCRIPT, *flags(where, where / "out", steps, **changes)]
+def launch(
+    where: Path,
+    root: Path,
+    overlay: str,
+    steps: int,
+    *more: str,
+    module: str = "sama_plugin",
+    **changes,
+) -> str:
+    line = ["-m", module, SCRIPT, *flags(where, where / "out", steps, **changes)]
     config = where / "plugin.yaml"
     return python([*line, "--plugin", "sama", "--plugin.config", config, *more], root, overlay)
 
@@ -112,7 +120,8 @@ def test_lora_where_the_tree_has_none(tmp_path):
     root = folder_of("SAMA_INTERNVL35_ROOT", "InternVL/internvl_chat_gpt_oss of a checkout")
     overlay = site("modern")
     python(["-m", HELPER, "make", tmp_path, root, "qwen3"], root, overlay)
-    said = launch(tmp_path, root, overlay, 4, group_by_length=False)
+    averaging = "tests.hosts.internvl_chat.gloo"
+    said = launch(tmp_path, root, overlay, 4, module=averaging, group_by_length=False)
     assert "added internvl.model.internvl_chat.modeling_internvl_chat.InternVLChatModel" in said
     assert len(losses(said, "loss_mask_dice")) == 4
     found = report(python(["-m", HELPER, "chat", tmp_path, root], root, overlay))
