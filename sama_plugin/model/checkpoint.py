@@ -27,9 +27,9 @@ from sama_plugin import __version__
 from sama_plugin.atomic import atomic_dir
 from sama_plugin.dialog.tokens import NEW_TOKENS
 from sama_plugin.errors import CheckpointError
-from sama_plugin.model.adapters import add_lora, lora_layers
+from sama_plugin.model.adapters import add_lora
 from sama_plugin.model.config import LoraSettings, SamaConfig
-from sama_plugin.model.lora_split import fill, join, settings_in_use, split
+from sama_plugin.model.lora_split import fill, join, language_lora, settings_in_use, split
 from sama_plugin.settings import from_dict, to_dict
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def load_adapter(sama: SamaModel, folder: Union[str, Path]) -> Any:
     if lora:
         settings = from_dict(LoraSettings, described["settings"]["lora"], str(folder))
         joined = join(sama, lora, settings, folder / "lora.safetensors")
-        if not lora_layers(sama.host):
+        if not language_lora(sama):
             model = add_lora(sama, settings, _other_ranks(settings, joined))
         fill(sama, joined, settings, folder / "lora.safetensors")
     sama.modules.load_state_dict(modules)
@@ -154,7 +154,7 @@ def _module_tensors(sama: SamaModel, state: Optional[Mapping[str, Tensor]]) -> d
 
 
 def _lora_tensors(sama: SamaModel, state: Optional[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    layers = lora_layers(sama.host)
+    layers = language_lora(sama)
     if state is not None:
         layers = {
             name: tuple(_gathered(state, f"{name}.lora_{letter}.default.weight") for letter in "AB")
@@ -187,6 +187,7 @@ def _stored(tensors: Mapping[str, Tensor], dtype: Optional[torch.dtype]) -> dict
 
 def _describe(sama: SamaModel, lora: bool) -> dict[str, Any]:
     settings = {**to_dict(sama.config), "lora": to_dict(settings_in_use(sama))}
+    settings["start_from"] = []
     if settings["aggregator"]["vocabulary"] is not None:
         settings["aggregator"]["vocabulary"] = VOCABULARY
     return {

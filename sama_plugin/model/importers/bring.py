@@ -213,7 +213,7 @@ def _qformer(source: Checkpoint, folder: Path, limit: int) -> Plan:
 def _videorefer(source: Checkpoint, folder: Path, limit: int) -> Plan:
     plan = make_plan(source, videorefer.rules(source), videorefer.expected(source))
     with ShardWriter(folder, limit, "region_encoder") as writer:
-        carry_out(plan, source, {"region": writer})
+        carry_out(plan, source, {"adapter": writer})
     return plan
 
 

@@ -1,7 +1,9 @@
 """The region encoder of a VideoRefer checkpoint, or its `region_encoder.bin`.
 
 Two linear layers turn the vision tower's features under a mask into region tokens. The rest of the
-checkpoint is a host of another family (VideoLLaMA2) and stays where it is. Used by `sama import`.
+checkpoint is a host of another family (VideoLLaMA2) and stays where it is. The file that is written
+has the names of `region.kind: videorefer`, and fits where the visual tokens are as wide as there.
+Used by `sama import`.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ def matches(source: Checkpoint) -> bool:
 def rules(source: Checkpoint) -> tuple[Rule, ...]:
     """The table: two linear layers, nothing else."""
     return (
-        Rule(rf"{_ENCODER}(feat_linear\.[02]\.(?:weight|bias))", (r"region:\1",)),
+        Rule(rf"{_ENCODER}(feat_linear\.[02]\.(?:weight|bias))", (r"adapter:region.\1",)),
         drop(
             r"(model|lm_head)\.(?!region_encoder\.).*",
             "part of the VideoLLaMA2 host, of which only the region encoder is imported",
@@ -39,7 +41,7 @@ def expected(source: Checkpoint) -> dict[str, tuple[int, ...]]:
         )
     wide, narrow = shape
     shapes = ((wide, narrow), (wide,), (wide, wide), (wide,))
-    return {f"region:{name}": size for name, size in zip(PARTS, shapes)}
+    return {f"adapter:region.{name}": size for name, size in zip(PARTS, shapes)}
 
 
 def _start(source: Checkpoint):
