@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sama_plugin.errors import CheckpointError
+from sama_plugin.logs import warn_once
 from sama_plugin.model.adapters import ADAPTER_NAME, lora_layers, matched_layers
 from sama_plugin.model.config import LoraSettings
 
@@ -27,11 +28,31 @@ Pairs = Mapping[str, "tuple[Tensor, Tensor]"]
 """Layer name (as on the bare host) to its A (rank, in) and B (out, rank)."""
 
 
+def language_lora(sama: SamaModel) -> dict[str, Any]:
+    """LoRA layers of the language model that have canonical names; others, which only another
+    program can have added, are named once and stay in PEFT's own files.
+    """
+    layers = lora_layers(sama.host)
+    pattern = re.compile(
+        sama.adapter.lora_pattern(sama.host, tuple(sama.adapter.lora_names(sama.host)))
+    )
+    ours = {name: weights for name, weights in layers.items() if pattern.fullmatch(name)}
+    others = [name for name in layers if name not in ours]
+    if others:
+        warn_once(
+            "lora-elsewhere",
+            f"LoRA on {len(others)} layers outside the language model's own ({others[0]}, ...) is "
+            "in PEFT's files only, not in sama_adapter; name the language model in the script's "
+            "LoRA targets",
+        )
+    return ours
+
+
 def settings_in_use(sama: SamaModel) -> LoraSettings:
     """Rank, alpha and targets of the LoRA that is there, whoever added it; the configuration's
     where there is none.
     """
-    layers = lora_layers(sama.host)
+    layers = language_lora(sama)
     if not layers:
         return sama.config.lora
     rank = min(sama.host.get_submodule(name).r[ADAPTER_NAME] for name in layers)
@@ -64,7 +85,7 @@ def join(
     """
     used: set[str] = set()
     joined, wrong = {}, []
-    for name in list(lora_layers(sama.host)) or matched_layers(sama, settings):
+    for name in list(language_lora(sama)) or matched_layers(sama, settings):
         layer = sama.host.get_submodule(name)
         parts = _parts(sama, name)
         keys = [f"{key}.{letter}" for key, _ in parts for letter in "AB"]
@@ -94,7 +115,7 @@ def fill(sama: SamaModel, joined: Pairs, settings: LoraSettings, source: Any) ->
     Raises:
         CheckpointError: a layer was wrapped with another rank before.
     """
-    for name, weights in lora_layers(sama.host).items():
+    for name, weights in language_lora(sama).items():
         factor = _scale(sama, name) * settings.r / settings.alpha
         down, up = joined[name]
         for ours, theirs in zip(weights, (down, up if factor == 1 else up / factor)):

@@ -196,3 +196,16 @@ def test_lora_that_another_program_added_keeps_its_rank_targets_and_scale(tmp_pa
     other = wrapped(alpha=6)  # the same layers at another scale: another B, the same update
     load_adapter(other, folder)
     assert torch.allclose(last_states(other, inputs), last_states(sama, inputs), atol=1e-5)
+
+
+def test_lora_outside_the_language_model_stays_in_pefts_own_files(tmp_path):
+    from peft import LoraConfig, get_peft_model
+    from safetensors.torch import load_file
+
+    sama = hold(*build("llama"))
+    config = LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj"])  # the vision tower's too
+    model = get_peft_model(sama.host, config)
+    folder = save_adapter(sama, tmp_path / "sama_adapter", peft_model=model)
+    stored = load_file(folder / "lora.safetensors")
+    assert set(stored) == {f"layers.{n}.q.{letter}" for n in range(2) for letter in "AB"}
+    assert any("vision_tower" in key for key in load_file(tmp_path / "adapter_model.safetensors"))
