@@ -1,7 +1,7 @@
-"""`sama_plugin` as a module (`python -m tests.hosts.internvl_chat.gloo ...`) where gloo can average.
+"""`python -m tests.hosts.internvl_chat.gloo ...`: the plugin's launcher where gloo can average.
 
-The gpt_oss tree averages its loss over ranks by an operation that only NCCL has, so its own training
-cannot run on a CPU. This belongs to the test's environment, not to the plugin.
+The gpt_oss tree averages its loss over ranks by an operation that only NCCL has, so its own
+training cannot run on a CPU. This belongs to the test's environment, not to the plugin.
 """
 
 from __future__ import annotations
