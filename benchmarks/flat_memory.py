@@ -21,7 +21,7 @@ import torch
 from benchmarks.segmenter_schedule import PROMPTED, SIZE, Noise, prompts
 from sama_plugin.media.tracks import MaskTrack
 from sama_plugin.segment.base import build_segmenter
-from sama_plugin.segment.propagate import propagate
+from sama_plugin.segment.propagate import STOCK, propagate
 from sama_plugin.segment.store import FeatureStore
 from sama_plugin.segment.track import write
 
@@ -43,13 +43,14 @@ def main() -> None:
 
 def measure(frames: int, options: argparse.Namespace) -> float:
     """Most memory above that of the loaded segmenter, in MiB."""
+    torch.manual_seed(0)
     segmenter = build_segmenter(options.segmenter, "random")
     before = peak()
     objects = prompts(segmenter, options.objects, PROMPTED, "cpu")
     store = FeatureStore(segmenter, Noise(frames), budget=int(options.budget * 2**20))
     seen = set()
     with torch.no_grad():
-        for result in propagate(segmenter, store, objects, frames):
+        for result in propagate(segmenter, store, objects, frames, options=STOCK):
             write(result, [MaskTrack((SIZE, SIZE), frames) for _ in objects])
             seen.add(result.frame)
     assert len(seen) == frames == store.encodes
