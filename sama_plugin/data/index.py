@@ -33,6 +33,7 @@ CHUNK = 2**24
 VERSION = 1
 
 _SPACE = re.compile(r"[ \t\r\n]*")
+_BEHIND = tuple(" \t\r\n,]}")
 _ROW = np.dtype([("key", "<u8"), ("start", "<u8"), ("length", "<u8"), ("order", "<u8")])
 
 
@@ -275,8 +276,8 @@ class _Scanner:
                     end = self.text.index(":", end) + 1
                     end = _SPACE.match(self.text, end).end()
                 _, end = self.decoder.raw_decode(self.text, end)
-                if end < len(self.text) or self.ended:
-                    break
+                if self.ended or self.text[end : end + 1] in _BEHIND:
+                    break  # else the text may end inside a number
             except DataError:
                 raise
             except (ValueError, IndexError, RecursionError) as error:
