@@ -255,7 +255,8 @@ def tokens(folder: Path, tree: Path) -> dict[str, Any]:
     people = ("human", "gpt") * 2
     talk = [{"from": who, "value": said} for who, said in zip(people, words)]
     talk[0]["value"] = "<image>\n" + talk[0]["value"]
-    theirs = module.preprocess_internvl2_5("internvl2_5", [talk], tokenizer, [TOKENS], num_image=1)
+    unpadded = {"num_image": 1, "group_by_length": True}
+    theirs = module.preprocess_internvl2_5("internvl2_5", [talk], tokenizer, [TOKENS], **unpadded)
     add_tokens(tokenizer)
     adapter = find_adapter(model)
     encoder = Encoder(adapter.chat_tokenizer(model, tokenizer), adapter, TOKENS)
@@ -265,7 +266,6 @@ def tokens(folder: Path, tree: Path) -> dict[str, Any]:
     return {
         "theirs": [theirs["input_ids"][0].tolist(), theirs["labels"][0].tolist()],
         "ours": [ours.input_ids, ours.labels],
-        "end": tokenizer.convert_tokens_to_ids("<|im_end|>"),
     }
 
 
