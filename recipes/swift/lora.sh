@@ -3,7 +3,7 @@
 #
 # Hardware  8 GPUs of 80 GB for 8B
 # Time      not measured at this size
-# Tried     ms-swift 4.6, transformers 5.23, a tiny native InternVL on a CPU: steps with text and mask losses
+# Tried     ms-swift 4.6, transformers 5.23, a tiny native InternVL on a CPU: trains with mask losses, and saves
 # Result    a sama_adapter/ beside PEFT's files in the run's folder; `sama chat --model MODEL --adapter FOLDER`
 #
 # What changes against `swift sft`: the entry point is named, torchrun is called here, and three flags are needed:
