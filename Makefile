@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 OUT ?= out/demo
 
-.PHONY: demo test test-all lint bench-aggregator mini clean
+.PHONY: demo test test-all test-upstream lint bench-aggregator clean
 
 demo: $(STAMP)
 	$(BIN)/sama demo --out $(OUT) $(if $(VIDEO),--video $(VIDEO))
@@ -15,6 +15,19 @@ test: $(STAMP)
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+# The real upstream trees, on both ends of the supported stacks; needs a checkout of OpenGVLab/InternVL:
+#   make test-upstream SAMA_INTERNVL_ROOT=.../InternVL/internvl_chat SAMA_INTERNVL35_ROOT=.../InternVL/internvl_chat_gpt_oss
+UPSTREAM_SITES ?= .upstream
+STACKS = tests/hosts/internvl_chat
+$(UPSTREAM_SITES)/%/.installed: $(STACKS)/%.txt $(STACKS)/both.txt | $(STAMP)
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(UPSTREAM_SITES)/$* -r $(STACKS)/$*.txt -r $(STACKS)/both.txt
+	touch $@
+
+test-upstream: $(UPSTREAM_SITES)/pinned/.installed $(UPSTREAM_SITES)/modern/.installed
+	SAMA_UPSTREAM_SITES=$(UPSTREAM_SITES) SAMA_INTERNVL_ROOT=$(SAMA_INTERNVL_ROOT) \
+	SAMA_INTERNVL35_ROOT=$(SAMA_INTERNVL35_ROOT) \
+	$(BIN)/python -m pytest tests/hosts/internvl_chat/test_upstream.py -m slow -rs
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check . && $(BIN)/ruff check .
