@@ -25,9 +25,7 @@ $(UPSTREAM_SITES)/%/.installed: $(STACKS)/%.txt $(STACKS)/both.txt | $(STAMP)
 	touch $@
 
 test-upstream: $(UPSTREAM_SITES)/pinned/.installed $(UPSTREAM_SITES)/modern/.installed
-	SAMA_UPSTREAM_SITES=$(UPSTREAM_SITES) SAMA_INTERNVL_ROOT=$(SAMA_INTERNVL_ROOT) \
-	SAMA_INTERNVL35_ROOT=$(SAMA_INTERNVL35_ROOT) \
-	$(BIN)/python -m pytest tests/hosts/internvl_chat/test_upstream.py -m slow -rs
+	SAMA_UPSTREAM_SITES=$(UPSTREAM_SITES) $(BIN)/python -m pytest tests/hosts/internvl_chat/test_upstream.py -m slow -rs
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check . && $(BIN)/ruff check .
