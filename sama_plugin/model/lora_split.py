@@ -115,16 +115,19 @@ def fill(sama: SamaModel, joined: Pairs, settings: LoraSettings, source: Any) ->
     Raises:
         CheckpointError: a layer was wrapped with another rank before.
     """
-    for name, weights in language_lora(sama).items():
+    scaled = []
+    for name, (ours_down, ours_up) in language_lora(sama).items():
         factor = _scale(sama, name) * settings.r / settings.alpha
         down, up = joined[name]
-        for ours, theirs in zip(weights, (down, up if factor == 1 else up / factor)):
-            if ours.shape != theirs.shape:
-                raise CheckpointError(
-                    f"{source} needs LoRA of shape {tuple(theirs.shape)} at {name}, which was "
-                    f"wrapped with {tuple(ours.shape)} before; load it into a bare host"
-                )
-            ours.copy_(theirs)
+        scaled += [(name, ours_down, down), (name, ours_up, up if factor == 1 else up / factor)]
+    for name, ours, theirs in scaled:
+        if ours.shape != theirs.shape:
+            raise CheckpointError(
+                f"{source} needs LoRA of shape {tuple(theirs.shape)} at {name}, which was "
+                f"wrapped with {tuple(ours.shape)} before; load it into a bare host"
+            )
+    for _, ours, theirs in scaled:
+        ours.copy_(theirs)
 
 
 def _scale(sama: SamaModel, name: str) -> float:

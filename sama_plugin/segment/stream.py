@@ -169,7 +169,9 @@ class Stream:
             return
         objects = [ObjectPrompt({self.frame: given}) for given in prompts.values()]
         tracks = [self._tracks[number] for number in prompts]
-        _decode_prompted(self.segmenter, store, objects, tracks, self.options, self.mask_decoder)
+        _decode_prompted(
+            self.segmenter, store, objects, tracks, self.options, self.mask_decoder, recalled=True
+        )
 
 
 class _OneFrame:
