@@ -7,7 +7,9 @@ from __future__ import annotations
 from sama_plugin.hosts.internvl.prompt import IMAGE_CLOSE, IMAGE_OPEN, IMAGE_TOKEN
 
 CHATML = (
-    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% for m in messages %}"
+    "{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 HOST_TOKENS = (

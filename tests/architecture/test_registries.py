@@ -20,12 +20,12 @@ def registries() -> list[tuple[str, str]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             value = getattr(node, "value", None)
-            if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(value, ast.Call):
-                if getattr(value.func, "id", "") == "Registry":
-                    target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-                    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-                    module = ".".join(part for part in parts if part != "__init__")
-                    found.append((module, target.id))
+            assigned = isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(value, ast.Call)
+            if assigned and getattr(value.func, "id", "") == "Registry":
+                target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+                parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+                module = ".".join(part for part in parts if part != "__init__")
+                found.append((module, target.id))
     return found
 
 
