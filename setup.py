@@ -1,10 +1,11 @@
 """Packaging. Ranges are wide on purpose: the plugin is attached to hosts that pin their own stack.
 
 transformers 4.37.2 / peft 0.10 are what the internvl_chat host pins; native InternVL needs 4.55.
-Heavy packages are
-imported by the function that needs them, so a range that admits an old version does not mean every
-feature runs on it.
+Heavy packages are imported by the function that needs them, so a range that admits an old version
+does not mean every feature runs on it.
 """
+
+from pathlib import Path
 
 from setuptools import find_packages, setup
 
@@ -41,8 +42,8 @@ EXTRAS["all"] = [
 setup(
     name="sama_plugin",
     version="0.1.0",
-    description="Referring and grounding in videos for InternVL-style chat models, attached without forking the host",
-    long_description=open("README.md", encoding="utf-8").read(),
+    description="Referring and grounding in videos for InternVL-style chat models, by a plugin",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.9",
