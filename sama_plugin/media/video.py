@@ -1,6 +1,6 @@
 """Opening whatever shows a clip, and reading only the frames asked for.
 
-`open_video` takes a video file (decord), an animated GIF, an image, a folder of frames, a `.npy`
+`open_video` takes a video file (see `decoders`), a GIF, an image, a folder of frames, a `.npy`
 file, an array or a list of images, and gives a `VideoReader` that all of them share: length, size,
 clock, frames by index. Frames are upright RGB in display order, the same bits as decoding from the
 start. Whatever cannot be read raises `MediaError` here, not later. Used by sessions, collation, the
@@ -132,7 +132,9 @@ class VideoReader(ABC):
             )
 
 
-def open_video(source: Source, fps: Optional[float] = None) -> VideoReader:
+def open_video(
+    source: Source, fps: Optional[float] = None, decoder: Optional[str] = None
+) -> VideoReader:
     """A reader for a clip or picture.
 
     Args:
@@ -140,6 +142,8 @@ def open_video(source: Source, fps: Optional[float] = None) -> VideoReader:
             array (T, H, W, 3) or (H, W, 3) uint8; or a list of pictures (paths, PIL images,
             arrays).
         fps: frame rate of a source without a clock (folder, array, list); others keep their own.
+        decoder: library that decodes video files, a name in `decoders.DECODERS`; by default chosen
+            by `SAMA_VIDEO_DECODER` or by what is installed.
 
     Raises:
         MediaError: missing, empty, truncated, not a video, or without frames.
@@ -167,9 +171,9 @@ def open_video(source: Source, fps: Optional[float] = None) -> VideoReader:
         return pictures.GifReader(path)
     if suffix in IMAGE_SUFFIXES:
         return pictures.ListReader([path], fps, name=path.stem, still=True)
-    from sama_plugin.media.video_file import VideoFile
+    from sama_plugin.media.decoders import open_file
 
-    return VideoFile(path)
+    return open_file(path, decoder)
 
 
 def frame_files(folder: Union[str, Path]) -> list[Path]:
