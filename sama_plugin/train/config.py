@@ -44,6 +44,7 @@ class TrainSettings:
     max_grad_norm: float = 1.0
     seed: int = 0
     max_length: int = 8192  # tokens; a longer sample is an error, never cut
+    packing: bool = False  # the samples of a micro-step share one row, without padding
     epoch_samples: Optional[int] = None  # by the sources' weights; None: each source in full
     workers: int = 0  # data loading processes
     gradient_checkpointing: bool = False

@@ -11,6 +11,7 @@ from typing import Any, Optional, Sequence
 from sama_plugin.data.collate import Collator
 from sama_plugin.data.encode import Encoder, wording_of
 from sama_plugin.data.mixture import MixtureDataset
+from sama_plugin.data.packing import check_packs, packed
 from sama_plugin.data.questions import question_reader
 from sama_plugin.data.regions import region_rule
 from sama_plugin.data.sources import SourceConfig, open_source
@@ -24,18 +25,26 @@ def training_material(
     seed: int = 0,
     max_length: Optional[int] = None,
     epoch_samples: Optional[int] = None,
+    packing: bool = False,
 ) -> tuple[MixtureDataset, Collator]:
     """(dataset, collator) of a run.
 
     Args:
         seed: decides order and pointing. max_length: tokens of the longest sample.
         epoch_samples: samples of an epoch, shared by weight; None for every source in full.
+        packing: lay the samples of a batch into one row.
 
     Raises:
-        DataError: a source is unreadable, empty or mostly bad.
+        HostError: `packing` with a host that would not keep the samples apart. DataError: a source
+            is unreadable, empty or mostly bad.
     """
+    if packing:
+        check_packs(sama.host)
     opened = [open_source(source) for source in sources]
-    return MixtureDataset(opened, seed=seed, samples=epoch_samples), collator(sama, max_length)
+    collate = collator(sama, max_length)
+    if packing:
+        collate.layout = packed
+    return MixtureDataset(opened, seed=seed, samples=epoch_samples), collate
 
 
 def collator(sama: SamaModel, max_length: Optional[int] = None, tokenizer: Any = None) -> Collator:

@@ -90,6 +90,7 @@ def build_trainer(config: TrainConfig, callbacks: Sequence[Any] = ()) -> Any:
         seed=settings.seed,
         max_length=settings.max_length,
         epoch_samples=settings.epoch_samples,
+        packing=settings.packing,
     )
     return SamaTrainer(
         sama,
