@@ -4,25 +4,17 @@ tuned."""
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+import re
 from typing import Any
 
 from sama_plugin.dialog.tokens import add_tokens
 from sama_plugin.errors import SamaError
 from sama_plugin.hosts.base import find_adapter
-from sama_plugin.model.adapters import matched_layers
+from sama_plugin.hosts.subtrees import LANGUAGE, count_by_subtree
 from sama_plugin.model.config import LoraSettings
 from sama_plugin.patching.checks import Check
 from sama_plugin.train.config import HostConfig
 from sama_plugin.train.host import load_host
-
-
-@dataclass(frozen=True)
-class Held:
-    """A host and its adapter: what the LoRA check reads of an attached model."""
-
-    host: Any
-    adapter: Any
 
 
 def device_checks() -> list[Check]:
@@ -40,11 +32,11 @@ def device_checks() -> list[Check]:
 
 def host_checks(path: str) -> list[Check]:
     """Which adapter holds the host, its geometry, the new tokens' ids, and how many layers LoRA
-    matches."""
+    matches in each part of it."""
     try:
         model, tokenizer = load_host(HostConfig(path=path))
         adapter = find_adapter(model)
-        layers = matched_layers(Held(model, adapter), LoraSettings())
+        lora = lora_checks(model, adapter, LoraSettings())
     except SamaError as error:
         return [Check("host", "error", str(error))]
     height, width = adapter.grid(model)
@@ -58,7 +50,22 @@ def host_checks(path: str) -> list[Check]:
             "visual grid", "ok", f"{height} x {width} tokens a frame, width {adapter.width(model)}"
         ),
         Check("token ids", "ok", f"{ids[0]} to {ids[-1]} beside a table of {table} rows"),
-        Check("LoRA", "ok", f"{len(layers)} layers match {', '.join(LoraSettings().targets)}"),
+        *lora,
+    ]
+
+
+def lora_checks(model: Any, adapter: Any, settings: LoraSettings) -> list[Check]:
+    """For each part of the host: layers that the LoRA targets match, against what they should."""
+    pattern = re.compile(adapter.lora_pattern(model, settings.targets))
+    layers = [name for name, _ in model.named_modules() if pattern.fullmatch(name)]
+    expected = {LANGUAGE: adapter.lora_expected(model, settings.targets)}
+    return [
+        Check(
+            f"LoRA {part}",
+            "ok" if count == expected.get(part, 0) else "error",
+            f"{count} layers match {', '.join(settings.targets)}; {expected.get(part, 0)} expected",
+        )
+        for part, count in count_by_subtree(model, adapter, layers).items()
     ]
 
 

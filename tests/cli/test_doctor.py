@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import pytest
+from torch.nn import Linear
 
 from sama_plugin import cli
 from sama_plugin.cli import doctor
+from sama_plugin.hosts.base import find_adapter
 from sama_plugin.miniworld.host import tiny_host
 from sama_plugin.model.attach import attach
 from sama_plugin.model.checkpoint import save_adapter
+from sama_plugin.model.config import LoraSettings
+from sama_plugin.train.checks import lora_checks
 from tests.conftest import REPOSITORY
 from tests.hosts.internvl_chat.lookalike import TREE
+from tests.hosts.tiny import TINY
 from tests.model.conftest import tiny_config
 
 
@@ -52,6 +58,29 @@ def test_a_checkpoint_says_what_it_was_trained_for(capsys, tmp_path):
     assert "[SEG]" in found["tokens"]["found"] and found["LoRA"]["found"] == "none"
     (tmp_path / "sama_adapter" / "config.json").write_text("{}")
     assert report(capsys, tmp_path)[0] == 2
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_lora_is_counted_part_by_part(monkeypatch, name):
+    model, adapter = held(name)
+    language, tower, projector = lora_checks(model, adapter, LoraSettings())
+    assert language.found.startswith("14 layers") and language.found.endswith("14 expected")
+    assert (tower.state, projector.state) == ("ok", "ok") and tower.found.startswith("0 layers")
+    everything = "|".join(
+        re.escape(part) for part, module in model.named_modules() if type(module) is Linear
+    )
+    monkeypatch.setattr(adapter, "lora_pattern", lambda *_: everything)
+    found = {check.name: check for check in lora_checks(model, adapter, LoraSettings())}
+    assert found["LoRA elsewhere"].found.startswith("1 layers")  # lm_head
+    assert found["LoRA language model"].found.startswith("14 layers")
+    for part in ("LoRA vision tower", "LoRA projector"):
+        assert found[part].state == "error" and found[part].found.endswith("; 0 expected")
+        assert not found[part].found.startswith("0 ")
+
+
+def held(name):
+    model, _ = TINY[name].build()
+    return model, find_adapter(model)
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,10 @@ def test_doctor_finds_the_host_and_counts(capsys, monkeypatch):
     assert cli.main(["doctor", "--host", "tiny", "--json"]) == 0
     found = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
     assert "adapter internvl" in found["host"]["found"]
-    assert found["LoRA"]["found"].startswith("14 layers")
+    for part, count in {"language model": 14, "vision tower": 0, "projector": 0}.items():
+        said = found[f"LoRA {part}"]
+        assert said["state"] == "ok" and said["found"].startswith(f"{count} layers match q, k, v")
+        assert said["found"].endswith(f"; {count} expected")
     assert {check["state"] for check in found.values()} == {"ok"}
 
 
