@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import Trainer
 
+from sama_plugin.bridges.hf_trainer import install
 from sama_plugin.cli import reporting
 from sama_plugin.errors import PluginError
 from sama_plugin.miniworld.host import tiny_host
@@ -129,6 +130,15 @@ def own_script(files, tmp_path, arguments, before="pass"):
     values = {"host": str(files / "host"), "out": str(tmp_path / "out")}
     path.write_text(OWN.format(arguments=arguments, before=before, **values))
     return str(path)
+
+
+def test_ranks_compare_what_was_changed_when_the_trainer_is_made(files, tmp_path, monkeypatch):
+    compared = []
+    monkeypatch.setattr(install, "check_ranks", lambda ledger: compared.extend(ledger.lines()))
+    script = own_script(files, tmp_path, "model, arguments, processing_class=tokenizer")
+    launch([script, *plugin_flags(files)])
+    for said in ("Trainer.__init__", "attached (internvl", "replaced by 5 samples"):
+        assert any(said in line for line in compared), said
 
 
 def test_a_script_that_wrapped_by_peft_keeps_its_adapters(files, tmp_path):

@@ -16,6 +16,7 @@ import os
 from pathlib import Path
 from typing import Any, Callable
 
+from sama_plugin.bridges.agreement import check_ranks
 from sama_plugin.bridges.hf_trainer.prepare import Preparation
 from sama_plugin.errors import PluginError
 from sama_plugin.model.config import SamaConfig
@@ -55,6 +56,7 @@ def _constructor(original: Callable[..., None], preparation: Preparation) -> Cal
         original(*bound.args, **bound.kwargs)
         self.__class__ = type(f"Sama{type(self).__name__}", (SamaTraining, type(self)), {})
         self.start_sama(sama)
+        check_ranks(preparation.ledger)
 
     return __init__
 
