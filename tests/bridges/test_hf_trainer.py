@@ -121,8 +121,13 @@ def main():
 """
 PEFT = (
     "from peft import LoraConfig, get_peft_model; "
-    "model = get_peft_model(model, LoraConfig(r=3, target_modules=['q_proj']))"
+    "model = get_peft_model(model, LoraConfig(r=3, target_modules={targets!r}))"
 )
+FEW_LOGITS = (
+    "Trainer = type('Own', (Trainer,), {'compute_loss': lambda self, model, inputs, **_: "
+    "model(**inputs, logits_to_keep=1).loss})"
+)
+PARTIAL = "import functools; model.forward = functools.partial(model.forward, logits_to_keep=1)"
 
 
 def own_script(files, tmp_path, arguments, before="pass"):
@@ -142,7 +147,12 @@ def test_ranks_compare_what_was_changed_when_the_trainer_is_made(files, tmp_path
 
 
 def test_a_script_that_wrapped_by_peft_keeps_its_adapters(files, tmp_path):
-    script = own_script(files, tmp_path, "model, arguments, processing_class=tokenizer", PEFT)
+    script = own_script(
+        files,
+        tmp_path,
+        "model, arguments, processing_class=tokenizer",
+        PEFT.format(targets=r".*language_model.*q_proj"),
+    )
     trainer = launch([script, *plugin_flags(files)])
     assert type(trainer).__name__ == "SamaTrainer" and isinstance(trainer, Trainer)
     assert trainer.model.peft_config["default"].r == 3
@@ -167,6 +177,21 @@ def test_a_script_that_wrapped_by_peft_keeps_its_adapters(files, tmp_path):
             "model, arguments, processing_class=tokenizer",
             "arguments.eval_strategy = 'steps'",
             "evaluates during training on its own dataset",
+        ),
+        (
+            "model, arguments, processing_class=tokenizer",
+            PEFT.format(targets=["q_proj"]),
+            r"LoRA on 1 layers that sama_adapter does not keep .vision tower 1; first: .*narrow",
+        ),
+        (
+            "model, arguments, processing_class=tokenizer",
+            "global Trainer; " + FEW_LOGITS,
+            "Own.compute_loss uses logits_to_keep, which leaves out",
+        ),
+        (
+            "model, arguments, processing_class=tokenizer",
+            PARTIAL,
+            "the model's own forward uses logits_to_keep",
         ),
     ],
 )

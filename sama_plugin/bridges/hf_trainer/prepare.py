@@ -1,8 +1,6 @@
 """What a script passed to its Trainer, made ready for the plugin.
 
-Everything that would silently train something else is refused here, with what to do: a Trainer
-without a tokenizer, an optimiser or loss of the script's own, an evaluation on the script's own
-dataset.
+Everything that would silently train something else is refused (`refusals.py`), with what to do.
 """
 
 from __future__ import annotations
@@ -11,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from sama_plugin.bridges.hf_trainer.refusals import refuse_arguments, refuse_foreign_lora
 from sama_plugin.data.sources import SourceConfig
 from sama_plugin.errors import PluginError
 from sama_plugin.model.adapters import add_lora
@@ -43,7 +42,7 @@ class Preparation:
         Raises:
             PluginError: the script does something that the plugin cannot train with.
         """
-        _refuse(arguments)
+        refuse_arguments(arguments)
         sama, model = self._model(arguments["model"], _tokenizer(arguments))
         source = SourceConfig(format=OWN_FORMAT, path=str(self.data), root=self.root or "")
         seed = getattr(arguments.get("args"), "seed", 0)
@@ -76,6 +75,7 @@ class Preparation:
             "new tokens added to its tokenizer",
         )
         if hasattr(model, "peft_config"):
+            refuse_foreign_lora(sama)
             sama.mark_trainable()
             self.ledger.note("the script's PEFT adapters", "kept as they are; no LoRA of ours")
             return sama, model
@@ -85,27 +85,6 @@ class Preparation:
             f"host frozen, LoRA r={self.config.lora.r} on {', '.join(self.config.lora.targets)}",
         )
         return sama, wrapped
-
-
-def _refuse(arguments: dict[str, Any]) -> None:
-    if arguments.get("model") is None:
-        raise PluginError(
-            "the script gives its Trainer no model (model_init?); the plugin must attach to a "
-            "built one"
-        )
-    if (arguments.get("optimizers") or (None, None))[0] is not None:
-        raise PluginError(
-            "the script gives its Trainer an optimiser, which would not hold the plugin's "
-            "parameters; "
-            "let the Trainer create it"
-        )
-    training = arguments.get("args")
-    if str(getattr(training, "eval_strategy", "no")).rpartition(".")[2].lower() != "no":
-        raise PluginError(
-            "the script evaluates during training on its own dataset, which knows no regions; "
-            "pass --eval_strategy no "
-            "and score the adapter with `sama eval`"
-        )
 
 
 def _tokenizer(arguments: dict[str, Any]) -> Any:
