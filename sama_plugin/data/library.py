@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 from sama_plugin.errors import DataError, MediaError
+from sama_plugin.media.elsewhere import is_address, local_path, split_member
 from sama_plugin.media.video import VIDEO_SUFFIXES, frame_files, open_video
 
 
@@ -41,7 +42,8 @@ class Library:
         self.probe = probe
 
     def find(self, name: Any, *, record: Any = None, field: str = "video") -> str:
-        """Absolute path of a media file or frame folder.
+        """Absolute path of a media file or frame folder. An address (`s3://...`) stays as it is and
+        is first looked for when it is decoded; of `x.tar!a.mp4` the archive is looked for.
 
         Raises:
             DataError: `missing_field`, `missing_media`, or `path_outside_root`.
@@ -50,6 +52,9 @@ class Library:
             raise DataError(
                 "no media path", record=record, field=field, found=name, reason="missing_field"
             )
+        if is_address(name):
+            return name
+        name, member = split_member(name)
         path = os.path.normpath(os.path.join(self.root, name))
         if not os.path.isabs(name) and not path.startswith(str(self.root) + os.sep):
             raise DataError(
@@ -68,13 +73,14 @@ class Library:
                 found=path,
                 reason="missing_media",
             )
-        return path
+        return path if member is None else f"{path}!{member}"
 
     def facts(self, path: str) -> Optional[Facts]:
         """Length and size; None for a video file when `probe` is off."""
         if not self.probe and Path(path).suffix.lower() in _VIDEO_FILES:
             return None
         try:
+            path = str(local_path(path))
             return _facts(path, os.stat(path).st_mtime_ns)
         except MediaError as error:
             raise DataError(

@@ -138,9 +138,9 @@ def open_video(
     """A reader for a clip or picture.
 
     Args:
-        source: path of a video file, GIF, image, `.npy` (T, H, W, 3) uint8 or folder of frames; an
-            array (T, H, W, 3) or (H, W, 3) uint8; or a list of pictures (paths, PIL images,
-            arrays).
+        source: path or address (see `elsewhere`) of a video file, GIF, image, `.npy`
+            (T, H, W, 3) uint8 or folder of frames; an array (T, H, W, 3) or (H, W, 3) uint8; or a
+            list of pictures (paths, PIL images, arrays).
         fps: frame rate of a source without a clock (folder, array, list); others keep their own.
         decoder: library that decodes video files, a name in `decoders.DECODERS`; by default chosen
             by `SAMA_VIDEO_DECODER` or by what is installed.
@@ -149,6 +149,7 @@ def open_video(
         MediaError: missing, empty, truncated, not a video, or without frames.
     """
     from sama_plugin.media import pictures
+    from sama_plugin.media.elsewhere import local_path
 
     fps = UNTIMED_FPS if fps is None else float(fps)
     if not 0 < fps < float("inf"):
@@ -157,7 +158,7 @@ def open_video(
         return pictures.ArrayReader(source, fps)
     if not isinstance(source, (str, Path)):
         return pictures.ListReader(list(source), fps)
-    path = Path(source).expanduser()
+    path = local_path(source)
     if not path.exists():
         raise MediaError(f"there is no file or folder {path}")
     if path.is_dir():

@@ -16,6 +16,7 @@ from typing import Any, Iterable, Iterator, Mapping, NoReturn, Sequence, Union
 from sama_plugin.atomic import atomic_path
 from sama_plugin.data import index
 from sama_plugin.errors import DataError
+from sama_plugin.media.elsewhere import is_address
 
 PathLike = Union[str, Path]
 
@@ -189,7 +190,9 @@ def write_lines(path: PathLike, records: Iterable[Mapping[str, Any]]) -> int:
 
 
 def relative(path: str, root: PathLike) -> str:
-    """`path` as records spell it: from `root`, with forward slashes."""
+    """`path` as records spell it: from `root`, with forward slashes; an address as it is."""
+    if is_address(path):
+        return path
     return Path(os.path.relpath(path, root)).as_posix()
 
 
