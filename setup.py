@@ -31,6 +31,7 @@ EXTRAS = {
     "qlora": ["bitsandbytes>=0.43"],
     "deepspeed": ["deepspeed>=0.14"],
     "log": ["tensorboard>=2.13"],
+    "remote": ["fsspec>=2023.1"],  # s3:// and other addresses of clips
     # caption metrics (which also need Java) and optimal matching
     "eval": ["pycocoevalcap>=1.2", "scipy>=1.10"],
     "dev": ["pytest>=7.4", "hypothesis>=6.90", "ruff>=0.6", "psutil>=5.9", "scipy>=1.10"],
