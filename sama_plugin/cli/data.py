@@ -74,11 +74,12 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
 def _check(args: argparse.Namespace) -> int:
     from sama_plugin.data.check import check_source
 
-    sources, frames = _sources(args)
+    sources, config = _sources(args)
     reports = []
     for source in sources:
         progress = _progress(source.name)
-        reports.append(check_source(source, frames, decode=not args.no_decode, progress=progress))
+        decode = not args.no_decode
+        reports.append(check_source(source, config.frames, decode=decode, progress=progress))
         if not args.json:
             print("\n".join(reports[-1].lines()))
     if args.json:
@@ -91,17 +92,21 @@ def _peek(args: argparse.Namespace) -> int:
 
     from sama_plugin.data.peek import peek
     from sama_plugin.data.pointing import point
+    from sama_plugin.data.regions import region_rule
     from sama_plugin.data.sources import open_source
 
-    sources, frames = _sources(args)
+    sources, config = _sources(args)
+    encoder, grid = _encoder(args.model)
     rng = np.random.default_rng(0)
     shown = []
     for source in sources:
         opened = open_source(source)
         step = max(1, len(opened) // args.samples)
         for sample in opened[: step * args.samples : step]:
-            shown.append((point(sample, source.pointing, rng), source.frames or frames))
-    print(peek(shown, _encoder(args.model), args.out))
+            policy = source.frames or config.frames
+            shown.append((point(sample, source.pointing, rng), policy))
+    rule = region_rule(config.region, grid, config.compat, config.seed)
+    print(peek(shown, encoder, args.out, rule))
     return 0
 
 
@@ -128,11 +133,12 @@ def _stats(args: argparse.Namespace) -> int:
     from sama_plugin.data.sources import open_source
     from sama_plugin.data.stats import measure, write_page
 
-    sources, frames = _sources(args)
-    encoder = _encoder(args.model) if args.model else None
+    sources, config = _sources(args)
+    encoder = _encoder(args.model)[0] if args.model else None
     found = []
     for source in sources:
-        found.append(measure(source.name, open_source(source), encoder, source.frames or frames))
+        policy = source.frames or config.frames
+        found.append(measure(source.name, open_source(source), encoder, policy))
         if not args.json:
             print("\n".join(found[-1].lines()))
     if args.json:
@@ -163,9 +169,9 @@ def _index(args: argparse.Namespace) -> int:
 
 
 def _sources(args: argparse.Namespace) -> tuple[list[Any], Any]:
-    """The sources that are meant, and the frame policy of those that name none."""
+    """The sources that are meant, and the plugin's settings that they are read with."""
     from sama_plugin.data.sources import SourceConfig
-    from sama_plugin.media.frames import FramePolicy
+    from sama_plugin.model.config import SamaConfig
 
     if args.format is None:
         if not args.source.endswith((".yaml", ".yml")):
@@ -175,12 +181,12 @@ def _sources(args: argparse.Namespace) -> tuple[list[Any], Any]:
 
         config, _ = load_yaml(TrainConfig, args.source)
         limited = [dataclasses.replace(one, limit=args.limit or one.limit) for one in config.data]
-        return limited, config.sama.frames
+        return limited, config.sama
     options = dict(_option(text) for text in args.option)
     source = SourceConfig(
         format=args.format, path=args.source, root=args.root, limit=args.limit, options=options
     )
-    return [source], FramePolicy()
+    return [source], SamaConfig()
 
 
 def _option(text: str) -> tuple[str, Any]:
@@ -192,8 +198,8 @@ def _option(text: str) -> tuple[str, Any]:
     return name, yaml.safe_load(value)
 
 
-def _encoder(model: str) -> Any:
-    """Tokenises as the host would; only its tokenizer and sizes are used."""
+def _encoder(model: str) -> tuple[Any, tuple[int, int]]:
+    """Tokenises as the host would, and its grid of visual tokens; no weights are used."""
     from sama_plugin.data.encode import Encoder
     from sama_plugin.dialog.tokens import add_tokens
     from sama_plugin.hosts.base import find_adapter
@@ -203,7 +209,7 @@ def _encoder(model: str) -> Any:
     adapter = find_adapter(host)
     add_tokens(tokenizer)
     height, width = adapter.grid(host)
-    return Encoder(tokenizer, adapter, height * width)
+    return Encoder(tokenizer, adapter, height * width), (height, width)
 
 
 def _progress(name: str) -> Any:

@@ -12,7 +12,7 @@ import base64
 import io
 from html import escape
 from pathlib import Path
-from typing import Iterable, Union
+from typing import Iterable, Optional, Union
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from sama_plugin.assets import asset
 from sama_plugin.atomic import atomic_path
 from sama_plugin.data.decode import Clip, read_clip
 from sama_plugin.data.encode import Encoded, Encoder
+from sama_plugin.data.regions import RegionRule
 from sama_plugin.dialog.sample import Sample
 from sama_plugin.dialog.spans import SLOT_KINDS, Span
 from sama_plugin.media.frames import FramePolicy
@@ -35,17 +36,22 @@ LEGEND = (
 
 
 def peek(
-    samples: Iterable[tuple[Sample, FramePolicy]], encoder: Encoder, path: Union[str, Path]
+    samples: Iterable[tuple[Sample, FramePolicy]],
+    encoder: Encoder,
+    path: Union[str, Path],
+    rule: Optional[RegionRule] = None,
 ) -> Path:
     """Write the page; returns its path.
 
     Args:
         samples: with the policy their frames are planned with.
+        rule: of the region encoder, which says how many slots a region has; by default the
+            encoder's own number.
 
     Raises:
         DataError: a sample that training could not read either; names it.
     """
-    sections = [_section(sample, policy, encoder) for sample, policy in samples]
+    sections = [_section(sample, policy, encoder, rule) for sample, policy in samples]
     style = "".join(
         asset(f"page/{name}.css").read_text(encoding="utf-8") for name in ("style", "peek")
     )
@@ -69,9 +75,12 @@ def token_html(encoded: Encoded, encoder: Encoder) -> str:
     return "".join(_run(span, encoded.input_ids, encoder) for span in encoded.layout.spans)
 
 
-def _section(sample: Sample, policy: FramePolicy, encoder: Encoder) -> str:
+def _section(
+    sample: Sample, policy: FramePolicy, encoder: Encoder, rule: Optional[RegionRule]
+) -> str:
     clip = read_clip(sample, policy)
-    encoded = encoder.encode(sample, clip.plan)
+    laid = None if rule is None else [rule.slots(one, clip.size) for one in sample.regions]
+    encoded = encoder.encode(sample, clip.plan, laid)
     slots = encoded.layout.slots
     counts = ", ".join(f"{len(slots[kind])} {kind}" for kind in SLOT_KINDS if slots[kind])
     facts = f"{len(encoded)} tokens" + (f": {counts}" if counts else "")

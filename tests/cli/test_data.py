@@ -91,6 +91,22 @@ def test_peek_writes_the_page(folder, monkeypatch, capsys):
     assert "<h2>grounded</h2>" in out.read_text() and "<h2>plain</h2>" in out.read_text()
 
 
+@pytest.mark.parametrize(("kind", "slots"), [("sama", 2), ("videorefer", 1)])
+def test_peek_shows_the_slots_of_the_region_encoder(folder, kind, slots, monkeypatch):
+    from sama_plugin.infer import load
+    from sama_plugin.miniworld.host import tiny_host
+
+    monkeypatch.setattr(load, "load_host", lambda name: tiny_host(seed=0))
+    seen = grounded_sample(str(folder / "clip.npy"), region=region(3))  # on one frame
+    sama.write([seen], folder / "seen.jsonl", folder)
+    source = {"format": "sama", "path": str(folder / "seen.jsonl"), "root": str(folder)}
+    config = folder / "train.yaml"
+    config.write_text(json.dumps({"data": [source], "sama": {"region": {"kind": kind}}}))
+    out = folder / "page.html"
+    assert cli.main(["data", "peek", str(config), "--out", str(out)]) == 0
+    assert f", {slots} region," in out.read_text()
+
+
 def test_stats_of_every_source(folder, capsys):
     path = str(folder / "good.jsonl")
     page = folder / "stats.html"
