@@ -54,7 +54,7 @@ def count(sama: SamaModel, frames: int, objects: int, turns: int) -> int:
     for turn in range(turns):
         generator = torch.Generator().manual_seed(turn)
         states = torch.randn(objects, sama.modules.width, generator=generator)  # (S, C)
-        for found in grounder.ground(states, plan):
+        for found in grounder.ground(states, None, plan):
             assert found.track.frames() == tuple(range(frames))
     encodes = grounder.encodes
     grounder.close()

@@ -34,6 +34,7 @@ class SamaBatch:
     frame_time: Tensor  # (NF,) float: seconds
     aggregator_rows: Tensor  # (NA,) long into NF, ascending
     keep_rows: Tensor  # (NK,) long into NF, in the order of the host's placeholders
+    keep_moment: Tensor  # (NK,) float: place in the clip, 0 first to 1 last
     prompt_owner: Tensor  # (P,) long: sample of each prompt, ascending, in turn order
     question_ids: Tensor  # (P, L) long, 0 where padded
     question_mask: Tensor  # (P, L) bool
@@ -98,6 +99,7 @@ def empty_batch(samples: int, tokens: int, shape_size: int) -> SamaBatch:
         frame_time=torch.zeros(0),
         aggregator_rows=long,
         keep_rows=long,
+        keep_moment=torch.zeros(0),
         prompt_owner=long,
         question_ids=torch.zeros(0, 1, dtype=torch.long),
         question_mask=torch.zeros(0, 1, dtype=torch.bool),

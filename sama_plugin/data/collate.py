@@ -220,6 +220,7 @@ def _frames(prepared: Sequence[Prepared]) -> dict[str, Tensor]:
         ).float(),
         "aggregator_rows": _long(_shifted(sparse, first)),
         "keep_rows": _long(_shifted(dense, first)),
+        "keep_moment": torch.tensor([plan.moment(frame) for plan in plans for frame in plan.llm]),
     }
 
 

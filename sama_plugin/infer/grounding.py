@@ -21,6 +21,7 @@ from sama_plugin.media.frames import FramePlan
 from sama_plugin.media.tracks import MaskTrack
 from sama_plugin.media.video import VideoReader
 from sama_plugin.model.attach import SamaModel
+from sama_plugin.nn.pointing import ReadFrames
 from sama_plugin.segment.base import Prompt
 from sama_plugin.segment.propagate import (
     RELEASED,
@@ -62,6 +63,7 @@ class Grounder:
     def ground(
         self,
         states: Tensor,
+        read: Optional[ReadFrames],
         plan: FramePlan,
         on_frame: Optional[Callable[[int, int], None]] = None,
     ) -> list[Grounded]:
@@ -69,6 +71,8 @@ class Grounder:
 
         Args:
             states: (S, C) final hidden states at [SEG].
+            read: the frames as the language model read them before it wrote these [SEG]s; None
+                where it was shown none.
             plan: its prompted frames are the keyframes.
             on_frame: called with (results so far, results in all) after every frame.
 
@@ -84,7 +88,7 @@ class Grounder:
         total = len(self.reader)
         objects = [
             ObjectPrompt({frame: Prompt(vectors=one) for frame, one in zip(plan.prompted, row)})
-            for row in self._vectors(states, plan)
+            for row in self._vectors(states, read, plan)
         ]
         tracks = [MaskTrack(self.reader.size, total) for _ in objects]
         results = propagate(
@@ -103,15 +107,19 @@ class Grounder:
                 on_frame(done, total * len(tracks))
         return [Grounded(track, _presence(track, plan.prompted)) for track in tracks]
 
-    def _vectors(self, states: Tensor, plan: FramePlan) -> Tensor:
+    def _vectors(self, states: Tensor, read: Optional[ReadFrames], plan: FramePlan) -> Tensor:
         """(S, keyframes, 1, 1, prompt_dim): a prompt vector for every state and keyframe."""
         moments = torch.tensor([plan.moment(frame) for frame in plan.prompted])
-        count = len(moments)
-        asked, times = states.repeat_interleave(count, 0), moments.to(states.device)
+        count, asked = len(moments), len(states)
         prompt, _ = self.sama.modules.seg_prompt(
-            asked, times.repeat(len(states)), self.sama.segmenter
+            states,
+            torch.zeros(asked, dtype=torch.long, device=states.device),
+            read,
+            torch.arange(asked, device=states.device).repeat_interleave(count),
+            moments.to(states.device).repeat(asked),
+            self.sama.segmenter,
         )
-        return prompt.vectors.view(len(states), count, 1, 1, -1)
+        return prompt.vectors.view(asked, count, 1, 1, -1)
 
     def close(self) -> None:
         """Forget the features."""

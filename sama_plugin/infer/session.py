@@ -43,12 +43,14 @@ from sama_plugin.model.generate import (
     Generation,
     Sampling,
     generate,
-    teacher_forced_states,
+    teacher_forced,
 )
 from sama_plugin.model.generate_together import Request
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from sama_plugin.nn.pointing import ReadFrames
 
 
 class VideoSession:
@@ -100,6 +102,7 @@ class VideoSession:
         self._end = self._encoder.text.literal(self._encoder.template.end)
         self._visual, self._grounder = self.video.visual, self.video.grounder
         self._past: Any = None  # KV cache; what it has consumed is a prefix of `ids`
+        self._read_frames: Optional[ReadFrames] = None  # as the first turn read them
         self._opening_seconds = time.perf_counter() - began
 
     def region(
@@ -221,6 +224,7 @@ class VideoSession:
     def take(self, turn: Turn, generation: Generation) -> None:
         """Put an answered turn into the conversation; its masks are not known yet."""
         self._past = generation.past
+        self._read_frames = generation.read or self._read_frames
         end = () if generation.stopped else self._end
         turn.answer_ids = (*generation.ids, *end)
         turn.seg_states = generation.seg_states
@@ -241,7 +245,8 @@ class VideoSession:
         answer = self.answers[turn - 1]
         if all(phrase.track is not None for phrase in answer.phrases):
             return answer.phrases
-        grounded = self._grounder.ground(self._states(turn), self.plan)
+        states = self._states(turn)
+        grounded = self._grounder.ground(states, self._read_frames, self.plan)
         phrases = tuple(
             dataclasses.replace(phrase, track=found.track, score=found.score)
             for phrase, found in zip(answer.phrases, grounded)
@@ -326,7 +331,7 @@ class VideoSession:
             turns = self.turns[:turn]
             ids = [token for one in turns for token in (*one.prompt_ids, *one.answer_ids)]
             batch = self._visual.batch(turns, first=True)
-            found = teacher_forced_states(self.sama, ids, batch, self._visual.cache)
+            found, self._read_frames = teacher_forced(self.sama, ids, batch, self._visual.cache)
             wanted = self.turns[turn - 1].answer_ids.count(self.sama.ids.seg)
             states = self.turns[turn - 1].seg_states = found[found.shape[0] - wanted :]
         return states

@@ -132,6 +132,9 @@ class VisualMemory:
             frame_time=torch.tensor(self.times),
             aggregator_rows=self._rows(self.plan.aggregator),
             keep_rows=self._rows(self.plan.llm if first else ()),
+            keep_moment=torch.tensor(
+                [self.plan.moment(f) for f in (self.plan.llm if first else ())]
+            ),
             prompt_owner=_long([0] * len(prompted)),
             question_ids=_padded([question.ids for question in questions], length),
             question_mask=_padded(

@@ -106,7 +106,7 @@ class SamaModel:
             self.modules = SamaModules(
                 config,
                 adapter.width(host),
-                height * width,
+                (height, width),
                 len(ids.in_order()),
                 segmenter,
                 _embedding_scale(host, adapter) if config.compat == "default" else None,
@@ -213,7 +213,9 @@ class SamaModel:
                 )
             if getattr(output, "loss", None) is None or self.modules.seg_head is None:
                 return output
-            parts = self.modules.mask_losses(self.seg_states(call), batch, self.segmenter)
+            parts = self.modules.mask_losses(
+                self.seg_states(call), call.read, batch, self.segmenter
+            )
             router = self.adapter.router_loss(self.host, call.router, kwargs.get("attention_mask"))
             if router is not None:
                 parts["router"] = router

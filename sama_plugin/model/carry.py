@@ -61,7 +61,7 @@ def independent(sama: SamaModel) -> list[str]:
     scale = 1.0 if sama.config.compat == "default" else None
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         other = SamaModules(
-            sama.config, 2 * ours.width, ours.tokens, len(NEW_TOKENS), sama.segmenter, scale
+            sama.config, 2 * ours.width, ours.grid, len(NEW_TOKENS), sama.segmenter, scale
         ).state_dict()
     return [name for name, value in ours.state_dict().items() if other[name].shape == value.shape]
 

@@ -66,8 +66,10 @@ class SegConfig:
     bce_weight: float = 2.0
     dice_weight: float = 0.5
     score_weight: float = 1.0
-    pointing: bool = True  # the [SEG] head also clicks on the object; released models do not
-    click_weight: float = 1.0  # of the click's distance from the middle of the object
+    pointing: bool = True  # [SEG] is looked up in the frames that were read; released: it is not
+    pointing_width: int = 256  # of the comparison, a multiple of 4
+    place_weight: float = 1.0  # of the cross entropy between where it points and the mask
+    click_weight: float = 1.0  # of the distance of its middle from the middle of the object
     points: int = 12544
     oversample: float = 3.0
     importance: float = 0.75

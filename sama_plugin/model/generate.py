@@ -20,6 +20,7 @@ from torch import Tensor
 from sama_plugin.data.batch import SamaBatch
 from sama_plugin.errors import ConfigError, SlotError
 from sama_plugin.model.sama import VisualCache
+from sama_plugin.nn.pointing import ReadFrames
 
 if TYPE_CHECKING:
     from sama_plugin.model.attach import SamaModel
@@ -56,12 +57,14 @@ class Generation:
         seg_states: (S, C) final hidden states at the generated [SEG] tokens, in text order.
         past: KV cache; it has consumed the prompt and all new ids but, possibly, the last.
         stopped: whether a stop token ended it (otherwise `max_new_tokens` did).
+        read: the frames, where they were part of the prompt.
     """
 
     ids: list[int]
     seg_states: Tensor
     past: Any
     stopped: bool
+    read: Optional[ReadFrames] = None
 
 
 @torch.no_grad()
@@ -120,24 +123,35 @@ def generate(
         torch.stack(states) if states else torch.zeros(0, width, device=sama.device),
         past,
         stopped,
+        call.read,
     )
 
 
-@torch.no_grad()
 def teacher_forced_states(
     sama: SamaModel,
     ids: Sequence[int],
     batch: Optional[SamaBatch],
     cache: Optional[VisualCache] = None,
 ) -> Tensor:
-    """(S, C) states of every [SEG] in `ids` from one forward pass: for text another engine
-    produced, and for tests.
+    """(S, C) states of every [SEG] in `ids`, see `teacher_forced`."""
+    return teacher_forced(sama, ids, batch, cache)[0]
+
+
+@torch.no_grad()
+def teacher_forced(
+    sama: SamaModel,
+    ids: Sequence[int],
+    batch: Optional[SamaBatch],
+    cache: Optional[VisualCache] = None,
+) -> tuple[Tensor, Optional[ReadFrames]]:
+    """(S, C) states of every [SEG] in `ids`, and the frames as they were read, from one forward
+    pass: for text another engine produced, and for tests.
     """
     tokens = torch.as_tensor(ids, dtype=torch.long, device=sama.device)[None]
     with sama.call(batch.to(sama.device) if batch is not None else None, cache) as call:
         inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
         sama.adapter.read(sama.host, inputs, use_cache=False)
-        return sama.seg_states(call)
+        return sama.seg_states(call), call.read
 
 
 def _never_generated(sama: SamaModel) -> Tensor:

@@ -20,6 +20,7 @@ from sama_plugin.logs import warn_once
 from sama_plugin.model import generate as alone
 from sama_plugin.model.generate import Generation, Sampling
 from sama_plugin.model.sama import VisualCache
+from sama_plugin.nn.pointing import ReadFrames
 
 if TYPE_CHECKING:
     from sama_plugin.model.attach import SamaModel
@@ -47,6 +48,7 @@ class _Row:
     choose: Callable[[Tensor, list[int]], int]
     past: Any
     logits: Tensor  # (V,) of the next token
+    read: Optional[ReadFrames]
     new: list[int] = field(default_factory=list)
     states: list[Tensor] = field(default_factory=list)
     consumed: int = 0  # new tokens that went through the host
@@ -94,10 +96,11 @@ def _read(sama: SamaModel, request: Request, sampling: Sampling) -> _Row:
     past = request.past if request.past is not None else sama.adapter.new_cache(sama.host)
     mask = ids.new_ones(1, past.get_seq_length() + ids.shape[1])
     batch = request.batch.to(sama.device) if request.batch is not None else None
-    with sama.call(batch, request.cache):
+    with sama.call(batch, request.cache) as call:
         step = {"input_ids": ids, "attention_mask": mask, "past_key_values": past}
         output = sama.adapter.read(sama.host, step, use_cache=True, logits_to_keep=1)
-    return _Row(request, alone._chooser(sampling, sama.device), past, output.logits[0, -1])
+    chooser = alone._chooser(sampling, sama.device)
+    return _Row(request, chooser, past, output.logits[0, -1], call.read)
 
 
 def _step(sama: SamaModel, tokens: Tensor, lengths: list[int], steps: int, shared: Any) -> Any:
@@ -140,7 +143,7 @@ def _take(sama: SamaModel, row: _Row, logits: Tensor, state: Tensor) -> None:
 def _generation(sama: SamaModel, row: _Row, past: Any) -> Generation:
     none = torch.zeros(0, sama.modules.width, device=sama.device)
     states = torch.stack(row.states) if row.states else none
-    return Generation(row.new, states, past, row.stopped)
+    return Generation(row.new, states, past, row.stopped, row.read)
 
 
 def _can_be_laid_together(sama: SamaModel) -> bool:

@@ -27,6 +27,7 @@ from sama_plugin.model.config import SamaConfig
 from sama_plugin.nn import released
 from sama_plugin.nn.focus import sought
 from sama_plugin.nn.losses import click_loss, object_score_loss, point_sampled_mask_loss
+from sama_plugin.nn.pointing import Pointed, Pointer, ReadFrames, place_loss
 from sama_plugin.nn.rows import RowAdapter
 from sama_plugin.nn.seg import SegHead
 from sama_plugin.segment.base import Prompt, Segmenter
@@ -54,7 +55,7 @@ class SamaModules(nn.Module):
     Args:
         config: sizes and choices.
         width: C of the host's language model.
-        tokens: N visual tokens a frame.
+        grid: (h, w) of a frame's N = h w visual tokens.
         rows: number of new token ids.
         segmenter: the frozen segmenter (its mask decoder is copied), or None when masks are not
             wanted.
@@ -64,7 +65,7 @@ class SamaModules(nn.Module):
         self,
         config: SamaConfig,
         width: int,
-        tokens: int,
+        grid: tuple[int, int],
         rows: int,
         segmenter: Optional[Segmenter],
         scale: Optional[float] = None,
@@ -73,7 +74,8 @@ class SamaModules(nn.Module):
         from sama_plugin.nn.aggregator import build_aggregator
         from sama_plugin.nn.region import build_region_encoder
 
-        self.config, self.width, self.tokens = config, width, tokens
+        self.config, self.width, self.grid = config, width, grid
+        self.tokens = grid[0] * grid[1]
         self.input_rows = RowAdapter(rows, width)
         self.region = build_region_encoder(
             config.region, width, config.aggregator.hidden, compat=config.compat
@@ -81,6 +83,7 @@ class SamaModules(nn.Module):
         self.aggregator = build_aggregator(config.aggregator, width, scale)
         self.output_rows = RowAdapter(rows, width)
         self.seg_head: Optional[SegHead] = None
+        self.pointer: Optional[Pointer] = None
         self.mask_decoder: Optional[nn.Module] = None
         if segmenter is not None:
             ours = config.compat == "default"
@@ -88,8 +91,9 @@ class SamaModules(nn.Module):
                 width,
                 segmenter.prompt_dim,
                 moments=ours and config.seg.moments,
-                pointing=ours and config.seg.pointing,
             )
+            if ours and config.seg.pointing:
+                self.pointer = Pointer(width, config.seg.pointing_width, grid)
             if config.seg.train_mask_decoder:
                 self.mask_decoder = segmenter.clone_mask_decoder()
 
@@ -156,34 +160,64 @@ class SamaModules(nn.Module):
         return scale(batch.prompt_owner, batch.region_prompt).to(row)[:, None] * row
 
     def seg_prompt(
-        self, states: Tensor, moment: Tensor, segmenter: Segmenter
-    ) -> tuple[Prompt, Optional[Tensor]]:
-        """What the segmenter is asked for states (S, C) at [SEG] on keyframes at `moment` (S,).
-
-        One token a state; a pointing head also gives points (S, 2) in [0, 1], and the segmenter's
-        own click there is added to the token.
-        """
-        vectors, points = self.seg_head(states.to(self.dtype), moment)
-        if points is not None:
-            vectors = vectors + segmenter.embed_clicks(points * segmenter.image_size)
-        return Prompt(vectors=vectors[:, None]), points
-
-    def mask_losses(
-        self, states: Tensor, batch: SamaBatch, segmenter: Segmenter
-    ) -> dict[str, Tensor]:
-        """BCE, Dice, object-score and click losses of the labelled (target, frame) pairs.
-
-        Masks are judged where the object is present, the object score everywhere (design: absence).
-        The click loss leads the point to the middle of the object, long before a mask overlaps it.
+        self,
+        states: Tensor,
+        owner: Tensor,
+        read: Optional[ReadFrames],
+        target: Tensor,
+        moment: Tensor,
+        segmenter: Segmenter,
+    ) -> tuple[Prompt, Optional[Pointed]]:
+        """What the segmenter is asked for E (target, keyframe) pairs: one token each. With a
+        pointer, where it points; the segmenter's own clicks there are part of the token.
 
         Args:
-            states: (S, C) final hidden states at [SEG], in text order.
+            states: (S, C) final hidden states at [SEG]. owner: (S,) long, sample of each.
+            read: the frames as the language model read them, None where it was shown none.
+            target: (E,) long into S. moment: (E,) place of the keyframe in its clip, 0 to 1.
+        """
+        vectors = self.seg_head(states.to(self.dtype)[target], moment)  # (E, prompt_dim)
+        if self.pointer is None:
+            return Prompt(vectors=vectors[:, None]), None
+
+        def embed_clicks(points: Tensor) -> Tensor:
+            return segmenter.embed_clicks(points * segmenter.image_size)
+
+        read = self._nothing_read(states) if read is None else read
+        pointed = self.pointer(states, owner, read, target, moment, embed_clicks)
+        vectors = vectors + pointed.clicks.to(vectors.dtype)
+        return Prompt(vectors=vectors[:, None]), pointed
+
+    def _nothing_read(self, states: Tensor) -> ReadFrames:
+        none = torch.zeros(0, device=states.device)
+        return ReadFrames(states.new_zeros(0, self.tokens, self.width), none, none.long())
+
+    def mask_losses(
+        self,
+        states: Tensor,
+        read: Optional[ReadFrames],
+        batch: SamaBatch,
+        segmenter: Segmenter,
+    ) -> dict[str, Tensor]:
+        """BCE, Dice, object-score and pointing losses of the labelled (target, frame) pairs.
+
+        Masks are judged where the object is present, the object score everywhere (design: absence).
+        Pointing is led to the object by its shares (place) and by their middle (click), long before
+        a mask overlaps it.
+
+        Args:
+            states: (S, C) final hidden states at [SEG], in text order. read: see `seg_prompt`.
         """
         batch = _with_targets(batch, states, segmenter.image_size, self.config.seg.label_size)
         with torch.no_grad():
             frames = segmenter.encode(batch.segment_pixels)
-        prompt, points = self.seg_prompt(
-            states[batch.label_target], batch.segment_moment[batch.label_segment], segmenter
+        prompt, pointed = self.seg_prompt(
+            states,
+            batch.target_owner,
+            read,
+            batch.label_target,
+            batch.segment_moment[batch.label_segment],
+            segmenter,
         )
         decoded = segmenter.decode(
             frames.rows(batch.label_segment), prompt, mask_decoder=self.mask_decoder
@@ -197,16 +231,18 @@ class SamaModules(nn.Module):
             importance=seg.importance,
         )
         score = object_score_loss(decoded.score, present)
-        click = bce.new_zeros(())
-        if points is not None:
-            click = click_loss(points[present], batch.label_mask[present])
         idle = 0.0 * (decoded.iou.sum() + decoded.all_logits.sum() + decoded.score.sum())
-        return {
+        losses = {
             "mask_bce": seg.bce_weight * bce + idle + 0.0 * prompt.vectors.sum(),
             "mask_dice": seg.dice_weight * dice,
             "object_score": seg.score_weight * score,
-            "click": seg.click_weight * click,
         }
+        if pointed is not None:
+            there = present & pointed.found
+            shares, masks = pointed.shares[there], batch.label_mask[there]
+            losses["place"] = seg.place_weight * place_loss(shares, masks, self.grid)
+            losses["click"] = seg.click_weight * click_loss(pointed.points[there], masks)
+        return losses
 
 
 def _with_targets(batch: SamaBatch, states: Tensor, image_size: int, label_size: int) -> SamaBatch:

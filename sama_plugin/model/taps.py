@@ -11,7 +11,8 @@ logits (appending them
 3. *decoder* overwrites region and context placeholders (and image placeholders, when the session
 already holds the
    frames' tokens) in `inputs_embeds`; the sequence length never changes,
-4. *head* reads the final hidden states, which are the input of the output embedding.
+4. *head* reads the final hidden states, which are the input of the output embedding; those at
+visual tokens are kept for pointing.
 
 Slots are found by the ids seen at the embedding in the same forward pass. When the call ends, slots
 written must equal
@@ -31,6 +32,7 @@ from sama_plugin.dialog.tokens import TokenIds
 from sama_plugin.errors import SlotError
 from sama_plugin.hosts.base import Head, HostAdapter, VisualRows
 from sama_plugin.model.sama import SamaModules, VisualCache
+from sama_plugin.nn.pointing import ReadFrames
 
 
 @dataclass
@@ -49,6 +51,7 @@ class Call:
     states: list[Tensor] = field(
         default_factory=list
     )  # final hidden states, one tensor a forward pass
+    read: Optional[ReadFrames] = None  # frames as the language model read them in this call
     written: tuple[int, int] = (0, 0)
     router: Optional[tuple[Tensor, ...]] = None  # of a mixture of experts that reports it
     reading_question: bool = False
@@ -172,8 +175,21 @@ class Taps:
         return embeds, self.adapter.with_deep(kwargs, slots, kept)
 
     def _on_decoded(self, module: nn.Module, args: tuple, output: Any) -> None:
-        if self.call is not None:
-            self.call.router = getattr(output, "router_logits", None)
+        call = self.call
+        if call is None:
+            return
+        call.router = getattr(output, "router_logits", None)
+        if call.batch is not None and call.read is None:
+            call.read = self._read_frames(call, output[0])
+
+    def _read_frames(self, call: Call, hidden: Tensor) -> Optional[ReadFrames]:
+        """The decoder's output (B, L, C) at the visual tokens; nothing where no frame is shown."""
+        batch, tokens = call.batch, self.modules.tokens
+        frames = batch.keep_rows.shape[0]
+        if not frames:
+            return None
+        states = hidden[call.ids == self.image_id].unflatten(0, (frames, -1))[:, :tokens]
+        return ReadFrames(states, batch.keep_moment, batch.frame_owner[batch.keep_rows])
 
     def _sized(self, vectors: Tensor) -> Tensor:
         """Vectors in the units of the embedding table as the host's embedding module gives them:

@@ -4,9 +4,7 @@
 Released models give every keyframe the same vector, so the vector cannot say that a thing is on
 the left at first and on the right later. With `moments` the head also hears when the keyframe is:
 a feature-wise scale and shift of its hidden layer, which starts at none, so an imported head
-computes what it did. With `pointing` it also says where to click: a prompt space of random Fourier
-features, as SAM's, turns a place into waves of two cycles a frame, which a ReLU layer does not
-learn from masks; two numbers it learns at once, and the segmenter itself makes the waves.
+computes what it did. Where the thing is comes from `pointing.py`.
 """
 
 from __future__ import annotations
@@ -28,7 +26,6 @@ class SegHead(nn.Sequential):
         prompt_dim: width of the segmenter's prompt tokens (256 for SAM 2).
         dropout: probability; 0 by default, as released.
         moments: whether the hidden layer hears the keyframe's place in the clip.
-        pointing: whether the hidden layer also gives a point of the frame.
     """
 
     def __init__(
@@ -37,7 +34,6 @@ class SegHead(nn.Sequential):
         prompt_dim: int,
         dropout: float = 0.0,
         moments: bool = False,
-        pointing: bool = False,
     ):
         super().__init__(
             nn.Linear(width, width),
@@ -50,15 +46,8 @@ class SegHead(nn.Sequential):
             nn.init.zeros_(self.film.weight)
             nn.init.zeros_(self.film.bias)
 
-        self.point = nn.Linear(width, 2) if pointing else None
-        if pointing:
-            nn.init.zeros_(self.point.weight)
-            nn.init.zeros_(self.point.bias)
-
-    def forward(
-        self, states: Tensor, moment: Optional[Tensor] = None
-    ) -> tuple[Tensor, Optional[Tensor]]:
-        """Prompt vectors (S, prompt_dim) and, with `pointing`, points (S, 2) as (x, y) in [0, 1].
+    def forward(self, states: Tensor, moment: Optional[Tensor] = None) -> Tensor:
+        """Prompt vectors (S, prompt_dim).
 
         Args:
             states: (S, C) final hidden states at [SEG].
@@ -67,14 +56,12 @@ class SegHead(nn.Sequential):
         first, relu, second, dropout = (self[number] for number in range(4))
         hidden = first(states)  # (S, C)
         if self.film is not None:
-            scale, shift = self.film(_waves(moment).to(hidden.dtype)).chunk(2, dim=-1)
+            scale, shift = self.film(waves(moment).to(hidden.dtype)).chunk(2, dim=-1)
             hidden = hidden * (1 + scale) + shift
-        hidden = relu(hidden)
-        points = None if self.point is None else self.point(hidden).float().sigmoid()
-        return dropout(second(hidden)), points
+        return dropout(second(relu(hidden)))
 
 
-def _waves(moment: Tensor) -> Tensor:
-    """(S,) in [0, 1] to (S, 2 WAVES + 1): the place, and sines and cosines of halving periods."""
+def waves(moment: Tensor) -> Tensor:
+    """(S,) in [0, 1] to (S, 2 WAVES + 1): the value, and sines and cosines of halving periods."""
     angle = math.pi * moment.float()[:, None] * 2.0 ** torch.arange(WAVES, device=moment.device)
     return torch.cat([moment.float()[:, None], angle.sin(), angle.cos()], dim=-1)

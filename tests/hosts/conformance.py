@@ -22,7 +22,7 @@ from sama_plugin.media.frames import FramePolicy
 from sama_plugin.model.adapters import add_lora, lora_layers
 from sama_plugin.model.attach import attach
 from sama_plugin.model.checkpoint import load_adapter, read_config, save_adapter
-from sama_plugin.model.generate import generate, teacher_forced_states
+from sama_plugin.model.generate import generate, teacher_forced, teacher_forced_states
 from sama_plugin.model.sama import VisualCache
 from sama_plugin.segment.base import build_segmenter
 from sama_plugin.train.material import collator
@@ -145,7 +145,10 @@ class Conformance:
             alone = model(**self.native(model, ids, noise()[keep])).logits
             batch = empty_batch(1, sama.modules.tokens, 16)
             batch = dataclasses.replace(
-                batch, frame_owner=torch.zeros(FRAMES, dtype=torch.long), keep_rows=keep
+                batch,
+                frame_owner=torch.zeros(FRAMES, dtype=torch.long),
+                keep_rows=keep,
+                keep_moment=keep / (FRAMES - 1),
             )
             tokens = torch.tensor([ids])
             inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
@@ -203,6 +206,24 @@ class Conformance:
         wanted = seen[0][inputs["input_ids"] == sama.ids.seg]
         assert wanted.shape == (3, sama.modules.width) and torch.equal(found, wanted)
 
+    def test_frames_are_kept_as_they_were_read(self, tmp_path):
+        """The pointer sees the states of a frame's cells, the first of its placeholders."""
+        sama = hold(*self.fresh())
+        inputs, seen = grounded(sama, tmp_path), []
+        hook = sama.adapter.decoder(sama.host).register_forward_hook(
+            lambda module, args, output: seen.append(output.last_hidden_state)
+        )
+        visual = sama.encode_frames(inputs["pixel_values"])
+        cache = VisualCache(visual.features, None, visual.deep)
+        _, read = teacher_forced(sama, inputs["input_ids"][0].tolist(), inputs["sama"], cache)
+        hook.remove()
+        frames, tokens = len(inputs["sama"].keep_rows), sama.modules.tokens
+        wanted = seen[0][inputs["input_ids"] == sama.image_id]
+        wanted = wanted.view(frames, sama.adapter.placeholders(tokens), -1)[:, :tokens]
+        assert torch.equal(read.states, wanted)
+        assert torch.equal(read.moment, inputs["sama"].keep_moment)
+        assert read.moment.tolist() == sorted(read.moment.tolist()) and read.moment.max() <= 1
+
     def test_gradients_reach_every_plugin_parameter_and_no_frozen_one(self, tmp_path):
         sama = hold(*self.fresh())
         sama.host.requires_grad_(False)
@@ -210,7 +231,7 @@ class Conformance:
         grads = step(sama, grounded(sama, tmp_path))
         assert set(grads) == trained
         assert all(torch.isfinite(grad).all() for grad in grads.values())
-        for part in ("input_rows", "output_rows", "region", "aggregator", "seg_head"):
+        for part in ("input_rows", "output_rows", "region", "aggregator", "seg_head", "pointer"):
             assert any(g.abs().sum() > 0 for n, g in grads.items() if n.startswith(f"sama.{part}"))
         assert all(part.grad is None for part in sama.segmenter.module.parameters())
 
@@ -256,6 +277,7 @@ class Conformance:
             empty_batch(1, sama.modules.tokens, 16),
             frame_owner=torch.zeros(2, dtype=torch.long),
             keep_rows=torch.arange(2),
+            keep_moment=torch.tensor([0.0, 1.0]),
         )
         cache = VisualCache(visual.features, None, visual.deep)
         found = generate(sama, ids, batch, cache=cache, max_new_tokens=6)
@@ -271,8 +293,10 @@ class Conformance:
             empty_batch(1, sama.modules.tokens, 16),
             frame_owner=torch.zeros(2, dtype=torch.long),
             keep_rows=torch.arange(2),
+            keep_moment=torch.tensor([0.0, 1.0]),
         )
-        later = dataclasses.replace(batch, keep_rows=torch.zeros(0, dtype=torch.long))
+        none = {"keep_rows": torch.zeros(0, dtype=torch.long), "keep_moment": torch.zeros(0)}
+        later = dataclasses.replace(batch, **none)
         first = generate(sama, ids, batch, cache=cache, max_new_tokens=3)
         more = sama.tokenizer(" and the cup?", add_special_tokens=False).input_ids
         unread = [*ids, *first.ids, *more][first.past.get_seq_length() :]

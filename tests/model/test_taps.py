@@ -40,6 +40,7 @@ def one_turn(sama, *, targets=1, regions=1):
         frame_time=torch.arange(4.0),
         aggregator_rows=long(0, 1, 2, 3),
         keep_rows=long(1, 3),
+        keep_moment=torch.tensor([1 / 3, 1.0]),
         prompt_owner=long(0),
         question_ids=torch.tensor([question + [0, 0] * regions]),
         question_mask=torch.ones(1, len(kinds), dtype=torch.bool),
@@ -77,7 +78,10 @@ def test_k_of_f_frames_equals_k_alone_bit_for_bit(tiny, frames):
         alone = model(input_ids=ids, pixel_values=frames[keep]).logits
         sama = attach(model, tokenizer, tiny_config())
         batch = dataclasses.replace(
-            empty_batch(1, TOKENS, 16), frame_owner=long(0, 0, 0, 0), keep_rows=keep
+            empty_batch(1, TOKENS, 16),
+            frame_owner=long(0, 0, 0, 0),
+            keep_rows=keep,
+            keep_moment=torch.zeros(2),
         )
         with sama.call(batch) as call:
             through = model(input_ids=ids, pixel_values=frames).logits
@@ -147,6 +151,7 @@ def test_gradients_reach_every_trainable_parameter_and_no_frozen_one(tiny, frame
         "mask_bce",
         "mask_dice",
         "object_score",
+        "place",
         "click",
     }
 

@@ -1,11 +1,10 @@
-"""Where an object's middle is, how far a click is from it, and a head that clicks."""
+"""Where an object's middle is, and how far a click is from it."""
 
 from __future__ import annotations
 
 import torch
 
 from sama_plugin.nn.losses import click_loss, mask_centres
-from sama_plugin.nn.seg import SegHead
 
 
 def test_centres_are_the_mean_place_of_a_mask():
@@ -29,20 +28,3 @@ def test_a_click_on_the_middle_costs_nothing_and_no_click_neither():
     loss = click_loss(none, masks[:0])
     loss.backward()
     assert loss == 0
-
-
-def test_a_head_learns_to_point_and_begins_in_the_middle():
-    torch.manual_seed(0)
-    head, states = SegHead(8, 4, moments=True, pointing=True), torch.randn(32, 8)
-    moment, aim = torch.rand(32), torch.rand(32, 2)
-    vectors, points = head(states, moment)
-    assert vectors.shape == (32, 4)
-    torch.testing.assert_close(points, torch.full((32, 2), 0.5))
-    optimiser = torch.optim.Adam(head.parameters(), 1e-2)
-    for _ in range(60):
-        optimiser.zero_grad()
-        missed = (head(states, moment)[1] - aim).abs().mean()
-        missed.backward()
-        optimiser.step()
-    assert missed < 0.6 * (points - aim).abs().mean()
-    assert SegHead(8, 4)(states)[1] is None

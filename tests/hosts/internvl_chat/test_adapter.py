@@ -128,7 +128,11 @@ def test_counts_are_checked_before_the_host_cuts(tmp_path):
     short = {key: inputs[key][:, start:] for key in ("input_ids", "attention_mask", "labels")}
     with pytest.raises(SlotError, match="are not whole frames of 16"):
         sama.host(**{**inputs, **short})
-    fewer = dataclasses.replace(inputs["sama"], keep_rows=inputs["sama"].keep_rows[1:])
+    fewer = dataclasses.replace(
+        inputs["sama"],
+        keep_rows=inputs["sama"].keep_rows[1:],
+        keep_moment=inputs["sama"].keep_moment[1:],
+    )
     with pytest.raises(SlotError, match="read . frames, its frame plans keep"):
         sama.host(**{**inputs, "sama": fewer})
 
