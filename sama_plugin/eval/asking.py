@@ -147,12 +147,11 @@ class _Asking:
 
     def _together(self, cases: Sequence[Case]) -> list[Prediction]:
         """Independent single questions in one batch."""
+        from sama_plugin.infer.session import VideoSession
         from sama_plugin.infer.together import ask_together
 
-        sessions = [self.session.beside() for _ in cases]
-        texts = [
-            _mention(session, case.sample.turns[0]) for session, case in zip(sessions, cases)
-        ]
+        sessions = [VideoSession(self.video.sama, self.video) for _ in cases]
+        texts = [_mention(session, case.sample.turns[0]) for session, case in zip(sessions, cases)]
         options = {"masks": self.masks, "max_new_tokens": self.longest}
         answers = ask_together(sessions, texts, **options)
         return [self._prediction(case, answer) for case, answer in zip(cases, answers)]

@@ -60,7 +60,7 @@ def ask_together(
     generations = generate_together(
         sessions[0].sama,
         [request for request, _ in spoken],
-        stop_ids=sessions[0].stop_ids,
+        stop=sessions[0].stop,
         max_new_tokens=max_new_tokens,
         sampling=sampling,
     )
