@@ -35,7 +35,7 @@ class ChatTemplate:
     assistant_open: str
     """From the end of a question to the start of the answer: the generation prompt."""
     end: str
-    """The token that ends an answer; supervised."""
+    """What ends an answer, a token or words (`stops.py`); supervised."""
     assistant_close: str
     """What follows `end` before the next turn (often a newline); not supervised."""
 
@@ -138,13 +138,20 @@ def _around(text: str, sentinel: str) -> tuple[str, str]:
 
 
 def _split_end(tokenizer: Any, after_answer: str) -> tuple[str, str]:
-    """What ends an answer, up to the first special token, and what follows it."""
+    """What ends an answer, up to the first special token, and what follows it.
+
+    Without a special token the template's words end it (Phi-3's `<|end|>` on another tokenizer);
+    without words, the tokenizer's end token.
+    """
     specials = sorted(
         {entry.content for entry in tokenizer.added_tokens_decoder.values()}, key=len, reverse=True
     )
     found = [(after_answer.find(token), -len(token), token) for token in specials]
     found = [entry for entry in found if entry[0] >= 0]
     if not found:
+        words = after_answer.rstrip()
+        if words:
+            return words, after_answer[len(words) :]
         if not tokenizer.eos_token:
             raise HostError(
                 f"nothing ends an answer: the chat template continues with {after_answer!r} "

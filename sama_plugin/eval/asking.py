@@ -1,15 +1,17 @@
-"""Put a case to a model through the same session that people use; the answer is a plain record.
+"""Put cases to a model through the same sessions that people use; an answer is a plain record.
 
-Each case is a fresh conversation on its video: `restart` keeps the visual tokens and segmenter
-features. A case whose first turns are the conversation that the case before it ended with goes on
-from there, so a dialogue that is scored turn by turn is held once. A case that fails becomes a
-record that says so; it is scored as an empty answer and counted.
+A video is opened once for all its cases: visual tokens and segmenter features are shared. Each case
+is a conversation of its own. Single questions are spoken in one batch and their masks tracked in
+one pass. A case whose first turns are the conversation that the case before it ended with goes on
+from there, so a dialogue that is scored turn by turn is held once. A batch that fails is halved
+until the case that fails is alone; that one becomes a record that says so, scored as an empty
+answer and counted.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Iterator, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 
 from sama_plugin.dialog.sample import Region, Turn
 from sama_plugin.dialog.tokens import REGION_MARK
@@ -18,8 +20,13 @@ from sama_plugin.eval.cases import Case
 from sama_plugin.media.tracks import MaskTrack
 
 if TYPE_CHECKING:
+    from sama_plugin.infer.answers import Answer
     from sama_plugin.infer.session import VideoSession
+    from sama_plugin.infer.video import OpenVideo
     from sama_plugin.model.attach import SamaModel
+
+TOGETHER = 16
+"""Questions in one batch; each holds a KV cache of its own."""
 
 
 @dataclass(frozen=True)
@@ -57,60 +64,136 @@ class Prediction:
 
 
 def answer_cases(
-    sama: SamaModel, cases: Sequence[Case], *, masks: bool, max_new_tokens: int
+    sama: SamaModel,
+    cases: Sequence[Case],
+    *,
+    masks: bool,
+    max_new_tokens: int,
+    together: int = TOGETHER,
 ) -> Iterator[Prediction]:
-    """Answers to the cases of one video, which is opened once.
+    """Answers to the cases of one video, in order; the video is opened once.
 
     Args:
         masks: track what is grounded.
+        together: single questions in one batch at most. In float32 the answers do not depend on it;
+            in half precision a batch rounds otherwise than one row, so runs that are compared to
+            the digit must have the same one.
     """
-    from sama_plugin.infer.session import VideoSession
+    from sama_plugin.infer.video import OpenVideo
 
     try:
-        session = VideoSession(sama, cases[0].video)
+        video = OpenVideo(sama, cases[0].video)
     except SamaError as error:
         yield from (Prediction(case.key, error=_words(error)) for case in cases)
         return
-    with session:
-        said: tuple[Turn, ...] = ()
+    with video:
+        ask = _Asking(video, masks, max_new_tokens)
+        for batch in _batches(cases, together if ask.speaks_together else 1):
+            yield from ask(batch)
+
+
+def _batches(cases: Sequence[Case], most: int) -> Iterator[list[Case]]:
+    """Single questions, so many at a time; a case that goes on from the one before it comes with
+    it, alone.
+    """
+    dialogues: list[list[Case]] = []
+    for case in cases:
+        if dialogues and _goes_on(dialogues[-1][-1], case):
+            dialogues[-1].append(case)
+        else:
+            dialogues.append([case])
+    batch: list[Case] = []
+    for dialogue in dialogues:
+        single = len(dialogue) == len(dialogue[0].sample.turns) == 1
+        if batch and (not single or len(batch) == most):
+            yield batch
+            batch = []
+        if single:
+            batch += dialogue
+        else:
+            yield dialogue
+    if batch:
+        yield batch
+
+
+def _goes_on(before: Case, case: Case) -> bool:
+    said, turns = before.sample.turns, case.sample.turns
+    return len(turns) > len(said) and turns[: len(said)] == said
+
+
+class _Asking:
+    """Asks the cases of an open video."""
+
+    def __init__(self, video: OpenVideo, masks: bool, max_new_tokens: int):
+        from sama_plugin.infer.session import VideoSession
+        from sama_plugin.model.generate_together import speaks_together
+
+        self.video, self.masks, self.longest = video, masks, max_new_tokens
+        self.speaks_together = speaks_together(video.sama)
+        self.session = VideoSession(video.sama, video)  # of what is asked one after the other
+
+    def __call__(self, cases: Sequence[Case]) -> Iterator[Prediction]:
+        if len(cases) == 1 or _goes_on(*cases[:2]):
+            yield from self._one_by_one(cases)
+            return
+        try:
+            found = self._together(cases)
+        except (SamaError, *_out_of_memory()):
+            half = len(cases) // 2
+            yield from self(cases[:half])
+            yield from self(cases[half:])
+        else:
+            yield from found
+
+    def _together(self, cases: Sequence[Case]) -> list[Prediction]:
+        """Independent single questions in one batch."""
+        from sama_plugin.infer.session import VideoSession
+        from sama_plugin.infer.together import ask_together
+
+        sessions = [VideoSession(self.video.sama, self.video) for _ in cases]
+        texts = [_mention(session, case.sample.turns[0]) for session, case in zip(sessions, cases)]
+        options = {"masks": self.masks, "max_new_tokens": self.longest}
+        answers = ask_together(sessions, texts, **options)
+        return [self._prediction(case, answer) for case, answer in zip(cases, answers)]
+
+    def _one_by_one(self, cases: Sequence[Case]) -> Iterator[Prediction]:
+        """Cases of one conversation, each asked from where the one before it ended."""
+        session, said = self.session, 0
+        session.restart()
         for case in cases:
-            turns = case.sample.turns
-            if not said or turns[: len(said)] != said or len(turns) <= len(said):
+            turns = case.sample.turns[said:]
+            try:
+                for turn in turns:
+                    wanted = self.masks and turn is turns[-1]
+                    options = {"masks": wanted, "max_new_tokens": self.longest}
+                    answer = session.ask(_mention(session, turn), **options)
+            except SamaError as error:
                 session.restart()
-                said = ()
-            found = _answer(session, case, turns[len(said) :], masks, max_new_tokens)
-            said = () if found.error else turns
-            yield found
+                said = 0
+                yield Prediction(case.key, error=_words(error))
+            else:
+                said = len(case.sample.turns)
+                yield self._prediction(case, answer)
+
+    def _prediction(self, case: Case, answer: Answer) -> Prediction:
+        from sama_plugin.infer.answers import marked_text
+
+        sama = self.video.sama
+        return Prediction(
+            case.key,
+            marked_text(sama.tokenizer, sama.ids, answer.ids).strip(),
+            answer.text,
+            tuple(phrase.text for phrase in answer.phrases),
+            tuple(phrase.track for phrase in answer.phrases if phrase.track is not None),
+            answer.finished,
+            seconds={name: round(value, 4) for name, value in vars(answer.seconds).items()},
+        )
 
 
-def _answer(
-    session: VideoSession, case: Case, turns: Sequence[Turn], masks: bool, max_new_tokens: int
-) -> Prediction:
-    """Ask the turns that were not asked yet; masks are tracked for the last one alone."""
-    from sama_plugin.infer.answers import marked_text
-
-    answer: Optional[Any] = None
-    try:
-        for turn in turns:
-            question = _mention(session, turn.user, turn.regions)
-            wanted = masks and turn is turns[-1]
-            answer = session.ask(question, masks=wanted, max_new_tokens=max_new_tokens)
-    except SamaError as error:
-        return Prediction(case.key, error=_words(error))
-    return Prediction(
-        case.key,
-        marked_text(session.sama.tokenizer, session.sama.ids, answer.ids).strip(),
-        answer.text,
-        tuple(phrase.text for phrase in answer.phrases),
-        tuple(phrase.track for phrase in answer.phrases if phrase.track is not None),
-        answer.finished,
-        seconds={name: round(value, 4) for name, value in vars(answer.seconds).items()},
-    )
-
-
-def _mention(session: VideoSession, text: str, regions: Sequence[Region]) -> str:
+def _mention(session: VideoSession, turn: Turn) -> str:
     """The question with a name at every region mark; the session learns the names."""
-    for region in regions:
+    text = turn.user
+    for region in turn.regions:
         name = f"r{len(session.regions)}"
         if region.prompts:
             session.region(name, prompts=region.prompts)
@@ -118,6 +201,13 @@ def _mention(session: VideoSession, text: str, regions: Sequence[Region]) -> str
             session.regions[name] = Region((), name)
         text = text.replace(REGION_MARK, f"@{name}", 1)
     return text
+
+
+def _out_of_memory() -> tuple[type[Exception], ...]:
+    """What a batch may raise that one question does not."""
+    import torch
+
+    return (torch.cuda.OutOfMemoryError,)
 
 
 def _words(error: Exception) -> str:

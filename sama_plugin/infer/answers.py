@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence, Union
 
 from sama_plugin.dialog import parse
+from sama_plugin.dialog.stops import NEVER, Stop
 from sama_plugin.dialog.tokens import PHRASE_CLOSE, PHRASE_OPEN, SEG, TokenIds
 
 if TYPE_CHECKING:
@@ -96,11 +97,18 @@ class AnswerStream:
     """Turns token ids, one at a time, into events.
 
     Spaces are held back until the next word is known, because a mark between two spaces leaves one
-    and a mark before punctuation leaves none. Bytes of an unfinished character are held back too.
+    and a mark before punctuation leaves none. Bytes of an unfinished character are held back too,
+    and words that may turn out to be the beginning of `stop`.
     """
 
-    def __init__(self, tokenizer: Any, ids: TokenIds, emit: Callable[[Event], None]):
-        self.tokenizer, self.ids, self.emit = tokenizer, ids, emit
+    def __init__(
+        self,
+        tokenizer: Any,
+        ids: TokenIds,
+        emit: Callable[[Event], None],
+        stop: Stop = NEVER,
+    ):
+        self.tokenizer, self.ids, self.emit, self.stop = tokenizer, ids, emit, stop
         self._run: list[int] = []  # token ids since the last mark
         self._shown = 0  # characters of the run that were read
         self._spaces = ""  # held back
@@ -114,9 +122,9 @@ class AnswerStream:
         """Read the next token id."""
         if token not in (self.ids.seg, self.ids.phrase_open, self.ids.phrase_close):
             self._run.append(token)
-            self._read(final=False)
+            self._read(self.stop.before(self._text().rstrip("\ufffd")))
             return
-        self._read(final=True)
+        self._read(self._text())  # a mark follows: no stop began before it
         self._run, self._shown, self._crossed = [], 0, True
         self._full = bool(self._spaces)
         self._close()
@@ -124,14 +132,15 @@ class AnswerStream:
             self._opening = True
 
     def finish(self) -> None:
-        """Emit what was held back; trailing spaces are dropped."""
-        self._read(final=True)
+        """Emit what was held back; trailing spaces and a stop, even half of one, are dropped."""
+        self._read(self.stop.before(self._text()))
         self._close()
 
-    def _read(self, final: bool) -> None:
-        text = _decode(self.tokenizer, self._run)
-        if not final:
-            text = text.rstrip("\ufffd")
+    def _text(self) -> str:
+        """Words since the last mark."""
+        return _decode(self.tokenizer, self._run)
+
+    def _read(self, text: str) -> None:
         new, self._shown = text[self._shown :], max(self._shown, len(text))
         words = new.lstrip()
         if not words:
@@ -165,14 +174,18 @@ class AnswerStream:
             self._phrase = None
 
 
-def marked_text(tokenizer: Any, ids: TokenIds, answer: Sequence[int]) -> str:
-    """The answer with its marks spelt out, for people; what `Turn.assistant` stores."""
-    return _restore(_protected(tokenizer, ids, answer))
+def marked_text(tokenizer: Any, ids: TokenIds, answer: Sequence[int], stop: Stop = NEVER) -> str:
+    """The answer up to `stop` with its marks spelt out, for people; what `Turn.assistant`
+    stores.
+    """
+    return _restore(_protected(tokenizer, ids, answer, stop))
 
 
-def read_answer(tokenizer: Any, ids: TokenIds, answer: Sequence[int]) -> parse.Answer:
-    """Plain words and phrases of generated ids; only real marks count as marks."""
-    found = parse.parse_answer(_protected(tokenizer, ids, answer))
+def read_answer(
+    tokenizer: Any, ids: TokenIds, answer: Sequence[int], stop: Stop = NEVER
+) -> parse.Answer:
+    """Plain words and phrases of generated ids up to `stop`; only real marks count as marks."""
+    found = parse.parse_answer(_protected(tokenizer, ids, answer, stop))
     phrases = tuple(
         parse.Phrase(_restore(phrase.text), phrase.start, phrase.end, phrase.seg_index)
         for phrase in found.phrases
@@ -180,7 +193,7 @@ def read_answer(tokenizer: Any, ids: TokenIds, answer: Sequence[int]) -> parse.A
     return parse.Answer(_restore(found.plain), phrases, found.n_seg)
 
 
-def _protected(tokenizer: Any, ids: TokenIds, answer: Sequence[int]) -> str:
+def _protected(tokenizer: Any, ids: TokenIds, answer: Sequence[int], stop: Stop) -> str:
     """Marks as strings, and no other "<" or "[" in the text, so that nothing else can be read as a
     mark.
     """
@@ -190,7 +203,9 @@ def _protected(tokenizer: Any, ids: TokenIds, answer: Sequence[int]) -> str:
         if token is not None and token not in marks:
             run.append(token)
             continue
-        pieces.append(_decode(tokenizer, run).replace("<", "\ue000").replace("[", "\ue001"))
+        words = _decode(tokenizer, run)
+        words = stop.before(words) if token is None else words
+        pieces.append(words.replace("<", "\ue000").replace("[", "\ue001"))
         pieces.append(marks.get(token, ""))
         run = []
     return "".join(pieces)

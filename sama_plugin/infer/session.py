@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Sequence, U
 from sama_plugin.data.encode import Encoder, wording_of
 from sama_plugin.data.questions import question_reader
 from sama_plugin.dialog import sample
+from sama_plugin.dialog.stops import Stop
 from sama_plugin.errors import MediaError, RegionError, SlotError
 from sama_plugin.infer import regions as naming
 from sama_plugin.infer.answers import (
@@ -33,6 +34,7 @@ from sama_plugin.infer.answers import (
     Timing,
     read_answer,
 )
+from sama_plugin.infer.grounding import Grounded
 from sama_plugin.infer.streaming import events_of
 from sama_plugin.infer.video import OpenVideo
 from sama_plugin.infer.visual import Turn
@@ -45,7 +47,7 @@ from sama_plugin.model.generate import (
     generate,
     teacher_forced,
 )
-from sama_plugin.model.generate_together import Request
+from sama_plugin.model.generate_together import Request, read_prompt
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,6 +71,8 @@ class VideoSession:
         regions: named regions.
         turns: what was asked and answered, as the model reads it.
         answers: what `ask` returned, one a turn.
+        stop: what ends an answer.
+        shown: the frames as the conversation read them; None before it did.
     """
 
     def __init__(
@@ -99,10 +103,10 @@ class VideoSession:
             wording=wording_of(sama.adapter, sama.config.compat),
             questions=question_reader(sama.config.aggregator),
         )
-        self._end = self._encoder.text.literal(self._encoder.template.end)
+        self.stop = Stop.of(self._encoder.template, self._encoder.text)
         self._visual, self._grounder = self.video.visual, self.video.grounder
-        self._past: Any = None  # KV cache; what it has consumed is a prefix of `ids`
-        self._read_frames: Optional[ReadFrames] = None  # as the first turn read them
+        self.past: Any = None
+        self.shown: Optional[ReadFrames] = None
         self._opening_seconds = time.perf_counter() - began
 
     def region(
@@ -176,7 +180,7 @@ class VideoSession:
         opening = 0.0 if self.turns else self._opening_seconds
         request, words = self.request(turn, max_new_tokens, emit)
         options = {"max_new_tokens": max_new_tokens, "sampling": sampling}
-        generation = generate(self.sama, **vars(request), stop_ids=self.stop_ids, **options)
+        generation = generate(self.sama, **vars(request), stop=self.stop, **options)
         words.finish()
         self.take(turn, generation)
         said = time.perf_counter()
@@ -212,29 +216,23 @@ class VideoSession:
 
         The KV cache goes with the request: one that is left half-way is not taken up again.
         """
-        unread = [one for one in self.turns if self._past is None] + [turn]
-        first = self._past is None
+        unread = [one for one in self.turns if self.past is None] + [turn]
+        first = self.past is None
         new_ids = [*self.ids, *turn.prompt_ids][self.cached_tokens :]
         self._check_length(self.cached_tokens + len(new_ids), max_new_tokens)
-        words = AnswerStream(self.sama.tokenizer, self.sama.ids, emit)
+        words = AnswerStream(self.sama.tokenizer, self.sama.ids, emit, self.stop)
         batch = self._visual.batch(unread, first)
-        past, self._past = self._past, None
+        past, self.past = self.past, None
         return Request(new_ids, batch, self._visual.cache, past, words.feed), words
 
     def take(self, turn: Turn, generation: Generation) -> None:
         """Put an answered turn into the conversation; its masks are not known yet."""
-        self._past = generation.past
-        self._read_frames = generation.read or self._read_frames
-        end = () if generation.stopped else self._end
-        turn.answer_ids = (*generation.ids, *end)
+        self.past, self.shown = generation.past, generation.read or self.shown
+        said = generation.ids, generation.stopped
+        turn.answer_ids = self.stop.completed(self._encoder.text, *said)
         turn.seg_states = generation.seg_states
         self.turns.append(turn)
         self.answers.append(self._first_words(turn, generation.stopped))
-
-    @property
-    def stop_ids(self) -> tuple[int, ...]:
-        """Tokens that end an answer."""
-        return (self._end[-1],)
 
     def tracks(
         self, turn: int, emit: Optional[Callable[[Event], None]] = None
@@ -245,16 +243,37 @@ class VideoSession:
         answer = self.answers[turn - 1]
         if all(phrase.track is not None for phrase in answer.phrases):
             return answer.phrases
-        states = self._states(turn)
-        grounded = self._grounder.ground(states, self._read_frames, self.plan)
+        states = self.seg_states(turn)
+        grounded = self._grounder.ground(states, self.shown, self.plan)
+        return self.take_tracks(turn, grounded, emit or _ignore)
+
+    def take_tracks(
+        self, turn: int, grounded: Sequence[Grounded], emit: Callable[[Event], None]
+    ) -> tuple[GroundedPhrase, ...]:
+        """Put the tracks of a turn's [SEG]s, in their order, into its answer."""
+        answer = self.answers[turn - 1]
         phrases = tuple(
             dataclasses.replace(phrase, track=found.track, score=found.score)
             for phrase, found in zip(answer.phrases, grounded)
         )
         self.answers[turn - 1] = dataclasses.replace(answer, phrases=phrases)
         for phrase in phrases:
-            (emit or _ignore)(MaskReady(phrase))
+            emit(MaskReady(phrase))
         return phrases
+
+    def seg_states(self, turn: int) -> Tensor:
+        """(S, C) states at the [SEG]s of a turn's answer; read again where a record holds only the
+        ids.
+        """
+        states = self.turns[turn - 1].seg_states
+        if states is None:
+            turns = self.turns[:turn]
+            ids = [token for one in turns for token in (*one.prompt_ids, *one.answer_ids)]
+            batch = self._visual.batch(turns, first=True)
+            found, self.shown = teacher_forced(self.sama, ids, batch, self._visual.cache)
+            wanted = self.turns[turn - 1].answer_ids.count(self.sama.ids.seg)
+            states = self.turns[turn - 1].seg_states = found[found.shape[0] - wanted :]
+        return states
 
     @property
     def names(self) -> list[str]:
@@ -272,7 +291,7 @@ class VideoSession:
     @property
     def cached_tokens(self) -> int:
         """Tokens of the conversation that the KV cache holds."""
-        return 0 if self._past is None else self._past.get_seq_length()
+        return 0 if self.past is None else self.past.get_seq_length()
 
     @property
     def ids(self) -> list[int]:
@@ -290,19 +309,31 @@ class VideoSession:
 
         The KV cache is cut back to the frames, so the next first question reads only its own words.
         """
-        if self._past is not None and self.turns:
-            opening = self.turns[0].prompt_ids
-            frames = [at for at, token in enumerate(opening) if token == self.sama.image_id]
+        if self.past is not None and self.turns:
+            frames = len(self.opening(self.turns[0]))
             if frames:
-                self._past.crop(frames[-1] + 1 - self.cached_tokens)  # negative: tokens to drop
+                self.past.crop(frames - self.cached_tokens)  # negative: tokens to drop
             else:
-                self._past = None
+                self.past = None
         self.turns.clear()
         self.answers.clear()
 
+    def opening(self, turn: Turn) -> tuple[int, ...]:
+        """What a first turn shows before it says anything: its ids up to the last frame's."""
+        frames = [at for at, token in enumerate(turn.prompt_ids) if token == self.sama.image_id]
+        return turn.prompt_ids[: frames[-1] + 1] if frames else ()
+
+    def read_opening(self, opening: Sequence[int]) -> tuple[Any, Optional[ReadFrames]]:
+        """A KV cache that has read the frames and nothing else, and the frames so read. `past` of
+        sessions of this video that begin alike can be a copy of it, `shown` is the same.
+        """
+        batch = self._visual.batch((), first=True)
+        past, _, shown = read_prompt(self.sama, Request(opening, batch, self._visual.cache))
+        return past, shown
+
     def close(self) -> None:
         """Drop the KV cache; close the video, unless it is shared."""
-        self._past = None
+        self.past = None
         if not self._shared:
             self.video.close()
 
@@ -320,21 +351,7 @@ class VideoSession:
         self._visual.add_regions(turn.regions)
         self.turns.append(turn)
         self.answers.append(answer)
-        self._past = None
-
-    def _states(self, turn: int) -> Tensor:
-        """(S, C) states at the [SEG]s of a turn's answer; read again where a record holds only the
-        ids.
-        """
-        states = self.turns[turn - 1].seg_states
-        if states is None:
-            turns = self.turns[:turn]
-            ids = [token for one in turns for token in (*one.prompt_ids, *one.answer_ids)]
-            batch = self._visual.batch(turns, first=True)
-            found, self._read_frames = teacher_forced(self.sama, ids, batch, self._visual.cache)
-            wanted = self.turns[turn - 1].answer_ids.count(self.sama.ids.seg)
-            states = self.turns[turn - 1].seg_states = found[found.shape[0] - wanted :]
-        return states
+        self.past = None
 
     def _read(self, text: str) -> Turn:
         words, regions = naming.read_mentions(text, self._find, self.names)
@@ -361,7 +378,7 @@ class VideoSession:
 
     def _first_words(self, turn: Turn, finished: bool) -> Answer:
         """The answer before its masks are known."""
-        found = read_answer(self.sama.tokenizer, self.sama.ids, turn.answer_ids)
+        found = read_answer(self.sama.tokenizer, self.sama.ids, turn.answer_ids, self.stop)
         number = len(self.turns)
         phrases = tuple(
             GroundedPhrase(f"{number}.{index}", phrase.text, phrase.start, phrase.end)

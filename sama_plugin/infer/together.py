@@ -3,19 +3,27 @@
     answers = ask_together([session, other], ["What moves?", "Where is @dog?"])
 
 Every answer is the one its session would have given alone; the model is read once a token instead
-of once a token and session. If anything fails, no conversation has changed. Masks are tracked
-session by session, since videos differ.
+of once a token and session. Sessions of one `OpenVideo` share more: frames that open several first
+questions are read once, and all that their answers ground is tracked in one pass. If speaking
+fails, no conversation has changed. Used by servers and by `eval`.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from typing import Callable, Optional, Sequence
 
+import torch
+
 from sama_plugin.errors import SlotError
-from sama_plugin.infer.answers import Answer, Event
+from sama_plugin.infer.answers import Answer, Event, Timing
 from sama_plugin.infer.session import VideoSession
+from sama_plugin.infer.visual import Turn
 from sama_plugin.model.generate import Sampling
-from sama_plugin.model.generate_together import generate_together
+from sama_plugin.model.generate_together import copied, generate_together, speaks_together
+
+Emit = Callable[[Event], None]
 
 
 def ask_together(
@@ -27,7 +35,7 @@ def ask_together(
     sampling: Optional[Sampling] = None,
     stream: Optional[Callable[[int, Event], None]] = None,
 ) -> list[Answer]:
-    """`session.ask(text)` of every pair.
+    """`session.ask(text)` of every pair; `Answer.seconds` is an equal share of the batch's.
 
     Args:
         sessions: of one attached model, each once. texts: one question each.
@@ -36,17 +44,15 @@ def ask_together(
     Raises:
         SlotError: the lists do not match, or sessions of several models. Else as `ask`.
     """
-    if len(sessions) != len(texts) or len(set(map(id, sessions))) != len(sessions):
-        raise SlotError(
-            f"{len(texts)} questions for {len(sessions)} sessions "
-            f"({len(set(map(id, sessions)))} of them different); give each session one question"
-        )
+    _check(sessions, texts)
     if not sessions:
         return []
-    if len({id(session.sama) for session in sessions}) > 1:
-        raise SlotError("these sessions belong to several models; ask those of one model together")
+    began = time.perf_counter()
     told = [_told(stream, number) for number in range(len(sessions))]
     opened = [session.begin(text) for session, text in zip(sessions, texts)]
+    encoded = time.perf_counter()
+    if speaks_together(sessions[0].sama):
+        _share_openings(sessions, opened)
     spoken = [
         session.request(turn, max_new_tokens, emit)
         for session, turn, emit in zip(sessions, opened, told)
@@ -54,19 +60,62 @@ def ask_together(
     generations = generate_together(
         sessions[0].sama,
         [request for request, _ in spoken],
-        stop_ids=sessions[0].stop_ids,
+        stop=sessions[0].stop,
         max_new_tokens=max_new_tokens,
         sampling=sampling,
     )
     for session, turn, (_, words), generation in zip(sessions, opened, spoken, generations):
         words.finish()
         session.take(turn, generation)
+    said = time.perf_counter()
     if masks:
-        for session, emit in zip(sessions, told):
-            if session.plan.prompted:
-                session.tracks(len(session.turns), emit)
+        _track(sessions, told)
+    parts = (encoded - began, said - encoded, time.perf_counter() - said)
+    share = Timing(*(part / len(sessions) for part in parts))
+    for session in sessions:
+        session.answers[-1] = dataclasses.replace(session.answers[-1], seconds=share)
     return [session.answers[-1] for session in sessions]
 
 
-def _told(stream: Optional[Callable[[int, Event], None]], number: int) -> Callable[[Event], None]:
+def _check(sessions: Sequence[VideoSession], texts: Sequence[str]) -> None:
+    different = len(set(map(id, sessions)))
+    if len(sessions) != len(texts) or different != len(sessions):
+        raise SlotError(
+            f"{len(texts)} questions for {len(sessions)} sessions "
+            f"({different} of them different); give each session one question"
+        )
+    if len({id(session.sama) for session in sessions}) > 1:
+        raise SlotError("these sessions belong to several models; ask those of one model together")
+
+
+def _share_openings(sessions: Sequence[VideoSession], turns: Sequence[Turn]) -> None:
+    """Conversations that open with the same frames of one video start from copies of one cache."""
+    alike: dict[tuple, list[VideoSession]] = {}
+    for session, turn in zip(sessions, turns):
+        opening = session.opening(turn)
+        if opening and not session.turns and session.past is None:
+            alike.setdefault((id(session.video), opening), []).append(session)
+    for (_, opening), members in alike.items():
+        if len(members) > 1:
+            past, shown = members[0].read_opening(opening)
+            for session in members:
+                session.past, session.shown = copied(session.sama, past), shown
+
+
+def _track(sessions: Sequence[VideoSession], told: Sequence[Emit]) -> None:
+    """Masks of everybody's last answer; those of one video in one pass."""
+    videos: dict[int, list[tuple[VideoSession, Emit]]] = {}
+    for session, emit in zip(sessions, told):
+        if session.plan.prompted and session.answers[-1].phrases:
+            videos.setdefault(id(session.video), []).append((session, emit))
+    for members in videos.values():
+        states = [session.seg_states(len(session.turns)) for session, _ in members]
+        first = members[0][0]
+        grounded = iter(first.video.grounder.ground(torch.cat(states), first.shown, first.plan))
+        for (session, emit), mine in zip(members, states):
+            found = [next(grounded) for _ in range(len(mine))]
+            session.take_tracks(len(session.turns), found, emit)
+
+
+def _told(stream: Optional[Callable[[int, Event], None]], number: int) -> Emit:
     return (lambda event: None) if stream is None else (lambda event: stream(number, event))

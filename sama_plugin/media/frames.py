@@ -12,8 +12,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Mapping, Optional, Sequence
 
-import numpy as np
-
 from sama_plugin.errors import ConfigError, MediaError
 
 
@@ -197,6 +195,8 @@ def released_dense_training(count: int, dense: int = 5) -> list[int]:
     Lists of up to `dense` frames give -1 (Python: the last one) and repeats; reproduced as
     released.
     """
+    import numpy as np
+
     knots = np.linspace(0, count - 1, dense + 1).astype(int).tolist()
     return [(low + high - 1) // 2 for low, high in zip(knots, knots[1:])]
 

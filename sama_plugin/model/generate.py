@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from sama_plugin.data.batch import SamaBatch
+from sama_plugin.dialog.stops import NEVER, Stop
 from sama_plugin.errors import ConfigError, SlotError
 from sama_plugin.model.sama import VisualCache
 from sama_plugin.nn.pointing import ReadFrames
@@ -53,10 +54,10 @@ class Generation:
     """Result of `generate`.
 
     Attributes:
-        ids: new token ids, the stop token included.
+        ids: new token ids, the end of the answer included.
         seg_states: (S, C) final hidden states at the generated [SEG] tokens, in text order.
         past: KV cache; it has consumed the prompt and all new ids but, possibly, the last.
-        stopped: whether a stop token ended it (otherwise `max_new_tokens` did).
+        stopped: whether a stop ended it (otherwise `max_new_tokens` did).
         read: the frames, where they were part of the prompt.
     """
 
@@ -75,17 +76,18 @@ def generate(
     *,
     cache: Optional[VisualCache] = None,
     past: Any = None,
-    stop_ids: Sequence[int] = (),
+    stop: Stop = NEVER,
     max_new_tokens: int = 256,
     sampling: Optional[Sampling] = None,
     on_token: Optional[Callable[[int], None]] = None,
 ) -> Generation:
-    """Continue `input_ids`, the tokens that `past` has not consumed yet, up to a stop token.
+    """Continue `input_ids`, the tokens that `past` has not consumed yet, up to a stop.
 
     Args:
         batch: slots of `input_ids` (regions, context, frames); None for plain text.
         cache: encoded frames of the video; image, region and context placeholders are written from
             it.
+        stop: what ends the answer.
         on_token: called with every new id, as it is chosen (streaming).
     """
     if not len(input_ids):
@@ -113,7 +115,7 @@ def generate(
             new.append(token)
             if on_token is not None:
                 on_token(token)
-            stopped = token in stop_ids
+            stopped = stop.reached(sama.tokenizer, new)
             if (stopped or len(new) >= max_new_tokens) and token != sama.ids.seg:
                 break
             ids = ids.new_tensor([[token]])

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sama_plugin.data.batch import SamaBatch
+from sama_plugin.dialog.stops import NEVER, Stop
 from sama_plugin.logs import warn_once
 from sama_plugin.model import generate as alone
 from sama_plugin.model.generate import Generation, Sampling
@@ -61,16 +62,22 @@ def generate_together(
     sama: SamaModel,
     requests: Sequence[Request],
     *,
-    stop_ids: Sequence[int] = (),
+    stop: Stop = NEVER,
     max_new_tokens: int = 256,
     sampling: Optional[Sampling] = None,
 ) -> list[Generation]:
     """What `generate` gives for each request, tokens of all of them chosen step by step."""
-    if len(requests) < 2 or not _can_be_laid_together(sama):
-        options = {"stop_ids": stop_ids, "max_new_tokens": max_new_tokens, "sampling": sampling}
+    if len(requests) > 1 and not speaks_together(sama):
+        warn_once(
+            "generate_together",
+            f"host {sama.adapter.name!r} keeps positions or caches of its own kind; conversations "
+            "are continued one after the other",
+        )
+    if len(requests) < 2 or not speaks_together(sama):
+        options = {"stop": stop, "max_new_tokens": max_new_tokens, "sampling": sampling}
         return [alone.generate(sama, **vars(request), **options) for request in requests]
     forbidden = alone._never_generated(sama)
-    rows = [_read(sama, request, sampling or Sampling()) for request in requests]
+    rows = [_row(sama, request, sampling or Sampling()) for request in requests]
     lengths = [row.past.get_seq_length() for row in rows]
     shared = _laid_together(sama, [row.past for row in rows], max(lengths))
     steps = 0
@@ -78,7 +85,7 @@ def generate_together(
         while True:
             for row in rows:
                 if row.speaking:
-                    _choose(sama, row, forbidden, stop_ids, max_new_tokens)
+                    _choose(sama, row, forbidden, stop, max_new_tokens)
             if not any(row.speaking for row in rows):
                 break
             tokens = torch.tensor([[row.new[-1] if row.new else 0] for row in rows])
@@ -91,7 +98,18 @@ def generate_together(
     return [_generation(sama, row, past) for row, past in zip(rows, pasts)]
 
 
-def _read(sama: SamaModel, request: Request, sampling: Sampling) -> _Row:
+def speaks_together(sama: SamaModel) -> bool:
+    """Whether this host's conversations can be laid into one cache."""
+    return sama.adapter.name in COUNTED and all(
+        type(layer).__name__ == "DynamicLayer" for layer in sama.adapter.new_cache(sama.host).layers
+    )
+
+
+@torch.no_grad()
+def read_prompt(sama: SamaModel, request: Request) -> tuple[Any, Tensor, Optional[ReadFrames]]:
+    """(KV cache, logits (V,) of the next token, frames if it shows any) of a prompt that is read
+    alone.
+    """
     ids = torch.as_tensor(request.input_ids, dtype=torch.long, device=sama.device)[None]
     past = request.past if request.past is not None else sama.adapter.new_cache(sama.host)
     mask = ids.new_ones(1, past.get_seq_length() + ids.shape[1])
@@ -99,8 +117,20 @@ def _read(sama: SamaModel, request: Request, sampling: Sampling) -> _Row:
     with sama.call(batch, request.cache) as call:
         step = {"input_ids": ids, "attention_mask": mask, "past_key_values": past}
         output = sama.adapter.read(sama.host, step, use_cache=True, logits_to_keep=1)
-    chooser = alone._chooser(sampling, sama.device)
-    return _Row(request, chooser, past, output.logits[0, -1], call.read)
+    return past, output.logits[0, -1], call.read
+
+
+def copied(sama: SamaModel, past: Any) -> Any:
+    """A KV cache with the same contents, of its own."""
+    other = sama.adapter.new_cache(sama.host)
+    for number, layer in enumerate(past.layers):
+        other.update(layer.keys, layer.values, number)
+    return other
+
+
+def _row(sama: SamaModel, request: Request, sampling: Sampling) -> _Row:
+    past, logits, read = read_prompt(sama, request)
+    return _Row(request, alone._chooser(sampling, sama.device), past, logits, read)
 
 
 def _step(sama: SamaModel, tokens: Tensor, lengths: list[int], steps: int, shared: Any) -> Any:
@@ -117,9 +147,7 @@ def _step(sama: SamaModel, tokens: Tensor, lengths: list[int], steps: int, share
     return sama.adapter.read(sama.host, inputs, use_cache=True, logits_to_keep=1)
 
 
-def _choose(
-    sama: SamaModel, row: _Row, forbidden: Tensor, stop_ids: Sequence[int], most: int
-) -> None:
+def _choose(sama: SamaModel, row: _Row, forbidden: Tensor, stop: Stop, most: int) -> None:
     """The row's next token, or its end; a last [SEG] is still consumed."""
     if row.stopped or len(row.new) >= most:
         row.speaking = False
@@ -128,7 +156,7 @@ def _choose(
     row.new.append(token)
     if row.request.on_token is not None:
         row.request.on_token(token)
-    row.stopped = token in stop_ids
+    row.stopped = stop.reached(sama.tokenizer, row.new)
     over = row.stopped or len(row.new) >= most
     row.speaking = not over or token == sama.ids.seg
 
@@ -144,19 +172,6 @@ def _generation(sama: SamaModel, row: _Row, past: Any) -> Generation:
     none = torch.zeros(0, sama.modules.width, device=sama.device)
     states = torch.stack(row.states) if row.states else none
     return Generation(row.new, states, past, row.stopped, row.read)
-
-
-def _can_be_laid_together(sama: SamaModel) -> bool:
-    plain = sama.adapter.name in COUNTED and all(
-        type(layer).__name__ == "DynamicLayer" for layer in sama.adapter.new_cache(sama.host).layers
-    )
-    if not plain:
-        warn_once(
-            "generate_together",
-            f"host {sama.adapter.name!r} keeps positions or caches of its own kind; conversations "
-            "are continued one after the other",
-        )
-    return plain
 
 
 def _laid_together(sama: SamaModel, pasts: Sequence[Any], longest: int) -> Any:

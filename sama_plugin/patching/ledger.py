@@ -8,14 +8,16 @@ ran with, and ranks compare `digest()` before they train together.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, Callable, Literal, Optional
+from typing import Any, Callable, ContextManager, Literal, Optional, TypeVar
 
 from sama_plugin.errors import PluginError
 
 ABSENT = object()
+T = TypeVar("T")
 Verb = Literal["wrapped", "replaced", "added", "swapped the class of", "left", "changed", "allowed"]
 
 
@@ -40,6 +42,7 @@ class Ledger:
     announce: Optional[Callable[[str], None]] = None
     changes: list[Change] = field(default_factory=list)
     _undo: list[tuple[Any, str, Any, Any]] = field(default_factory=list)
+    _held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def wrap(
         self, owner: Any, attribute: str, make: Callable[[Any], Any], reason: str
@@ -95,12 +98,38 @@ class Ledger:
         """Record an effect on an object of the script; it lives and dies with that object."""
         self._record(Change(target, reason, undone=False, verb=verb))
 
+    def hold(self, context: ContextManager[T]) -> T:
+        """Enter `context`, to be left when all is put back, with the error that ended the run."""
+        return self._held.enter_context(context)
+
     def revert(self) -> None:
         """Put everything back, newest first.
 
         Raises:
             PluginError: somebody replaced an attribute after us; it is left as it is.
         """
+        with self._held:
+            self._put_back()
+
+    def lines(self) -> list[str]:
+        """The ledger as text, one line a change."""
+        return [str(change) for change in self.changes]
+
+    def digest(self) -> str:
+        """Of all lines: equal on ranks that changed the same things for the same reasons."""
+        return hashlib.sha256("\n".join(self.lines()).encode()).hexdigest()[:16]
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        held = self._held.pop_all()
+        try:
+            self.revert()
+        finally:
+            held.__exit__(*error)
+
+    def _put_back(self) -> None:
         foreign = []
         while self._undo:
             owner, attribute, before, ours = self._undo.pop()
@@ -120,20 +149,6 @@ class Ledger:
                 f"{', '.join(foreign)} was replaced by other code after the plugin wrapped it; "
                 "left as found"
             )
-
-    def lines(self) -> list[str]:
-        """The ledger as text, one line a change."""
-        return [str(change) for change in self.changes]
-
-    def digest(self) -> str:
-        """Of all lines: equal on ranks that changed the same things for the same reasons."""
-        return hashlib.sha256("\n".join(self.lines()).encode()).hexdigest()[:16]
-
-    def __enter__(self) -> Ledger:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.revert()
 
     def _record(self, change: Change) -> None:
         self.changes.append(change)

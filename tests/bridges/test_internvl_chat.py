@@ -38,7 +38,7 @@ from tests.hosts.internvl_chat.lookalike import TREE, internvl_chat
 from tests.model.conftest import tiny_config
 
 SCRIPT = TREE / "internvl/train/internvl_chat_finetune.py"
-UNREAD = ("build_datasets", "collator", "init_dist")
+UNREAD = ("build_datasets", "collator", "packed_collator", "init_dist")
 CHAT = [{"from": "human", "value": "what is it?"}, {"from": "gpt", "value": "a red ball"}]
 
 
@@ -199,7 +199,6 @@ def test_a_bad_record_of_ours_is_raised_and_one_of_the_host_s_is_said(prepared, 
 @pytest.mark.parametrize(
     ("allow", "more", "changes", "message"),
     [
-        (UNREAD, (), {"use_packed_ds": True}, "packing joins and cuts samples"),
         ((), (), {}, "(?s)build_datasets.*none of: InternVL 2410d1d.*--plugin.allow-unverified"),
         (UNREAD, ("--plugin.compat", "of"), {}, "--plugin.compat of: one of auto, off"),
     ],

@@ -386,6 +386,8 @@ class Conformance:
         plain = step(sama, inputs)
         sama.host.gradient_checkpointing_enable({"use_reentrant": reentrant})
         sama.host.enable_input_require_grads()
+        layers = sama.adapter.decoder(sama.host).modules()
+        assert any(getattr(layer, "gradient_checkpointing", False) for layer in layers)
         saved = step(sama, inputs)
         assert plain.keys() == saved.keys()
         for name, grad in plain.items():

@@ -7,6 +7,7 @@ import torch
 
 from sama_plugin.errors import MediaError, SlotError
 from sama_plugin.infer.answers import MaskReady
+from sama_plugin.infer.record import resume_session
 from sama_plugin.infer.session import VideoSession
 from sama_plugin.infer.together import ask_together
 from sama_plugin.infer.video import OpenVideo
@@ -85,3 +86,23 @@ def test_sessions_share_a_video(sama, clip):
         assert video.encodes == encodes
         with pytest.raises(MediaError, match="its own model and frame plan"):
             VideoSession(sama, video, frames=FramePolicy(llm=1))
+
+
+def test_frames_are_known_however_they_were_read(sama, clip, tmp_path):
+    """[SEG] is looked up in them, so they must be at hand whoever read them."""
+    with OpenVideo(sama, clip) as video:
+        one, other, third = (VideoSession(sama, video) for _ in range(3))
+        assert one.shown is None
+        one.ask("what moves?", max_new_tokens=LENGTH)
+        wanted = one.shown
+        assert len(wanted.states) == len(one.plan.llm) and wanted.moment[-1] <= 1
+        ask_together([other, third], ["what moves?", "who is red?"], max_new_tokens=LENGTH)
+        taken_up = resume_session(sama, other.save(tmp_path / "talk.json"), clip)
+        taken_up.seg_states(1)
+        one.ask("and then?", max_new_tokens=LENGTH)
+        for session in (one, other, third, taken_up):
+            assert torch.allclose(session.shown.states, wanted.states, atol=1e-5)
+            assert torch.equal(session.shown.moment, wanted.moment)
+        one.restart()
+        one.ask("who?", max_new_tokens=LENGTH)
+        assert torch.allclose(one.shown.states, wanted.states, atol=1e-5)

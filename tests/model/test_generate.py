@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from sama_plugin.dialog.stops import Stop
 from sama_plugin.errors import ConfigError, SlotError
 from sama_plugin.model.generate import Sampling, generate, teacher_forced_states
 
@@ -48,7 +49,7 @@ def test_seg_states_are_those_of_the_consuming_step(sama, trailing):
     seg, stop = sama.ids.seg, sama.tokenizer.eos_token_id
     said = [seg, words(sama, "it")[0], seg] + ([] if trailing else [stop])
     hook = favour(sama, said)
-    found = generate(sama, words(sama), None, stop_ids=(stop,), max_new_tokens=len(said))
+    found = generate(sama, words(sama), None, stop=Stop((stop,)), max_new_tokens=len(said))
     hook.remove()
     assert found.ids == said and found.stopped == (not trailing)
     assert found.seg_states.shape == (2, sama.modules.width)

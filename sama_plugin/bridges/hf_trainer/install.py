@@ -6,57 +6,92 @@ own tokenizer object receives the new tokens), LoRA is added unless the script a
 model by PEFT, dataset and collator are replaced by those of `--plugin.data`, and the Trainer
 instance gets `SamaTraining` in front of its class: learning rates, loss parts, the canary and small
 atomic checkpoints. The script's TrainingArguments stay as they are.
+
+The symbol is wrapped when the script imports it, and what the wrapper needs is imported when it is
+called: before the script's first line only the plugin's flags are read.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable
+from types import ModuleType
+from typing import Any, Callable, Iterator, Optional
 
 from sama_plugin.bridges.agreement import check_ranks
-from sama_plugin.bridges.hf_trainer.prepare import Preparation
 from sama_plugin.errors import PluginError
 from sama_plugin.model.config import SamaConfig
+from sama_plugin.patching.import_hooks import after_import
 from sama_plugin.patching.launch import LaunchOptions
 from sama_plugin.patching.ledger import Ledger
 from sama_plugin.settings import load_yaml
 
+TRAINER = "transformers.trainer"
+
 
 def install(ledger: Ledger, options: LaunchOptions) -> None:
-    """Wrap the Trainer's constructor.
+    """Have the Trainer's constructor wrapped as soon as there is one.
 
     Raises:
-        PluginError: no `--plugin.data`, or no such file.
+        PluginError: no `--plugin.data`, or no such file; at the end, no Trainer was constructed.
     """
-    import transformers
-
-    preparation = Preparation(_data(options), options.root, _config(options), ledger)
-    ledger.wrap(
-        transformers.Trainer,
-        "__init__",
-        lambda original: _constructor(original, preparation),
-        "attaches the plugin to the script's model, adds LoRA, gives it our data",
-    )
+    run = _Run(_data(options), options.root, _config(options), ledger)
+    ledger.hold(run.used())
+    ledger.hold(after_import(TRAINER, run.wrap))
 
 
-def _constructor(original: Callable[..., None], preparation: Preparation) -> Callable[..., None]:
-    from sama_plugin.train.trainer import SamaTraining
+@dataclass
+class _Run:
+    """The flags of one launch, and the Trainers that were given the plugin."""
 
+    data: Path
+    root: Optional[str]
+    config: SamaConfig
+    ledger: Ledger
+    trainers: list[str] = field(default_factory=list)
+
+    def wrap(self, module: ModuleType) -> None:
+        self.ledger.wrap(
+            module.Trainer,
+            "__init__",
+            lambda original: _constructor(original, self),
+            "attaches the plugin to the script's model, adds LoRA, gives it our data",
+        )
+
+    @contextlib.contextmanager
+    def used(self) -> Iterator[None]:
+        """An error if the block ends well and no Trainer was met in it."""
+        yield
+        if not self.trainers:
+            raise PluginError(
+                "the script ended and never constructed a transformers.Trainer, so the plugin "
+                "changed nothing; train with `sama train CONFIG`, or attach by the library "
+                "(sama_plugin.attach)"
+            )
+
+
+def _constructor(original: Callable[..., None], run: _Run) -> Callable[..., None]:
     signature = inspect.signature(original)
 
     @functools.wraps(original)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        from sama_plugin.bridges.hf_trainer.prepare import Preparation
+        from sama_plugin.train.trainer import SamaTraining
+
         if isinstance(self, SamaTraining):
             return original(self, *args, **kwargs)
         bound = signature.bind(self, *args, **kwargs)
+        preparation = Preparation(run.data, run.root, run.config, run.ledger)
         sama = preparation.arguments(bound.arguments)
         original(*bound.args, **bound.kwargs)
         self.__class__ = type(f"Sama{type(self).__name__}", (SamaTraining, type(self)), {})
+        run.trainers.append(type(self).__name__)
         self.start_sama(sama)
-        check_ranks(preparation.ledger)
+        check_ranks(run.ledger)
 
     return __init__
 

@@ -73,13 +73,15 @@ class AwaitedCollator:
     mixed: Optional[MixedCollator] = None
 
     def __call__(self, items: Sequence[Any]) -> dict[str, Any]:
-        return self._made()(items)
+        return self.made(items)
 
     def __reduce__(self) -> Any:
-        made = self._made()
+        made = self.made
         return MixedCollator, (made.ours, made.tokens)
 
-    def _made(self) -> MixedCollator:
+    @property
+    def made(self) -> MixedCollator:
+        """What it hands on to."""
         if self.mixed is None:
             raise PluginError(
                 "the script collates before it calls build_datasets, where the plugin is attached"

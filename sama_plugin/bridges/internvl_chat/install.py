@@ -1,7 +1,8 @@
 """From the bare tree to a script that trains two senses.
 
-Before the script is imported: names that newer libraries lost (`shims.py`). When it is imported:
-its five globals that matter are changed, each a `Patch` with the code it was written against
+When the script first imports something of its tree: names that newer libraries lost (`shims.py`),
+so before its first line nothing of torch or transformers is imported. When it is imported: its five
+globals that matter are changed, each a `Patch` with the code it was written against
 (`assets/patches/internvl_chat.json`). The rest happens inside `build_datasets`, the one call of the
 script that sees tokenizer, data arguments and model together, after resizing and before freezing:
 the model is attached, its datasets move one class further.
@@ -9,19 +10,19 @@ the model is attached, its datasets move one class further.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import socket
 from types import ModuleType
 from typing import Any, Callable
 
-from sama_plugin.bridges.internvl_chat.claims import tree_of
+from sama_plugin.bridges.internvl_chat.claims import SCRIPTS, tree_of
 from sama_plugin.bridges.internvl_chat.patches import known_patches
-from sama_plugin.bridges.internvl_chat.prepare import Preparation
 from sama_plugin.errors import PluginError
-from sama_plugin.hosts.internvl_chat import shims
 from sama_plugin.logs import get_logger
 from sama_plugin.model.config import SamaConfig
+from sama_plugin.patching.import_hooks import before_import
 from sama_plugin.patching.launch import LaunchOptions
 from sama_plugin.patching.ledger import Ledger
 from sama_plugin.patching.patch import apply
@@ -32,7 +33,7 @@ COMPAT = ("auto", "off")
 
 
 def install(ledger: Ledger, options: LaunchOptions) -> Callable[[ModuleType], None]:
-    """Make the tree importable; returns what changes the imported script.
+    """Make the tree importable once it is imported; returns what changes the imported script.
 
     Raises:
         PluginError: a flag that makes no sense here, or code that was never read.
@@ -40,26 +41,45 @@ def install(ledger: Ledger, options: LaunchOptions) -> Callable[[ModuleType], No
     if options.compat not in COMPAT:
         raise PluginError(f"--plugin.compat {options.compat}: one of {', '.join(COMPAT)}")
     config = load_yaml(SamaConfig, options.config or os.devnull, options.set)[0]
-    preparation = Preparation(config, options.data, options.root, ledger)
+    standing = ledger.hold(contextlib.ExitStack())  # placeholders, while the script is imported
     if options.compat == "auto":
-        apply(shims.library_shims(), ledger)
-        standing = shims.placeholders()
-        for package in standing.__enter__():
-            ledger.note(package, "not installed; names stand in for it while the tree is imported")
+        ledger.hold(before_import(_in_the_tree, lambda: _make_importable(ledger, standing)))
 
     def finish(script: ModuleType) -> None:
+        from sama_plugin.bridges.internvl_chat.prepare import Preparation
+        from sama_plugin.hosts.internvl_chat import shims
+
+        standing.close()
         if options.compat == "auto":
-            standing.__exit__(None, None, None)
             apply(shims.tree_shims(), ledger)
-        tree = tree_of(_root(script))
-        patches = known_patches(script, tree, preparation, options)
+        preparation = Preparation(config, options.data, options.root, ledger)
+        patches = known_patches(script, tree_of(_root(script)), preparation, options)
         apply(patches, ledger, allow=options.allow_unverified)
 
     return finish
 
 
+def _in_the_tree(module: str) -> bool:
+    """Whether `module` is of the tree, and neither a script of it nor a package around one."""
+    return module.startswith("internvl.") and module not in (
+        "internvl.train",
+        *(f"internvl.train.{script}" for script in SCRIPTS),
+    )
+
+
+def _make_importable(ledger: Ledger, standing: contextlib.ExitStack) -> None:
+    """Library shims first: they import transformers, which must not see the placeholders."""
+    from sama_plugin.hosts.internvl_chat import shims
+
+    apply(shims.library_shims(), ledger)
+    for package in standing.enter_context(shims.placeholders()):
+        ledger.note(package, "not installed; names stand in for it while the tree is imported")
+
+
 def import_host(module: str) -> ModuleType:
     """A module of the tree, in a process that has not made it importable yet (spawned workers)."""
+    from sama_plugin.hosts.internvl_chat import shims
+
     apply(shims.library_shims(), Ledger())
     with shims.placeholders():
         return importlib.import_module(module)

@@ -32,6 +32,8 @@ WHY = {
     "videos": "local videos, which the tree cannot read without its storage client",
     "videos_on": "switches the video loader on",
     "arguments": "flags of the recipes that the installed transformers no longer knows",
+    "packed_collator": "lays whole samples of a packed row end to end (--use_packed_ds)",
+    "packed_attention": "packed rows need no flash-attn, which is not installed or not wanted",
     "wrap_llm_lora": "the script calls it for --use_llm_lora, and this tree's class has none",
 }
 
@@ -39,13 +41,16 @@ WHY = {
 BINDINGS: dict[str, tuple[str, str]] = {
     "build_datasets": ("build_datasets", "wrap"),
     "collator": ("concat_pad_data_collator", "replace"),
+    "packed_collator": ("packed_collate_fn", "replace"),
+    "packed_attention": ("replace_qwen3_attention_class", "replace"),
     "trainer": ("Trainer", "replace"),
     "init_dist": ("init_dist", "wrap"),
     "videos": ("TCSLoader", "replace"),
     "videos_on": ("has_tcs_loader", "replace"),
     "arguments": ("TrainingArguments", "replace"),
 }
-"""Names of the script's own module. The gpt_oss tree calls `has_tcs_loader` `use_tcs_loader`."""
+"""Names of the script's own module. The gpt_oss tree calls `has_tcs_loader` `use_tcs_loader`, and
+it alone has `replace_qwen3_attention_class`."""
 NOTES = """Generated from `sama_plugin/bridges/internvl_chat/patches.py`. Only bindings of the
 script's own module and two methods of the tree's model class are changed; instances of its dataset
 move one class further. Shims for newer libraries: `sama_plugin/hosts/internvl_chat/shims.py`.
@@ -56,9 +61,14 @@ def known_patches(
     script: ModuleType, tree: Tree, preparation: Preparation, options: LaunchOptions
 ) -> list[Patch]:
     """Every patch that this script, this tree and these libraries need."""
+    from sama_plugin.bridges.internvl_chat.packed_batch import PackedCollator
+
+    plain = _lacks_flash_attention(options)
     makers: dict[str, Optional[Callable[[Any], Any]]] = {
         "build_datasets": _datasets(preparation),
         "collator": lambda _: preparation.collate,
+        "packed_collator": lambda _: PackedCollator(),
+        "packed_attention": _own_attention if plain and tree != HOST else None,
         "trainer": lambda _: _trainer(preparation),
         "init_dist": _init_dist,
         "videos": _videos(script),
@@ -72,7 +82,7 @@ def known_patches(
         name = switch if id_ == "videos_on" else name
         if make is not None:
             patches.append(_patch(id_, f"{script.__name__}:{name}", kind, make, script))
-    if _lacks_flash_attention(options):
+    if plain:
         target = f"{MODEL}.from_pretrained"
         patches.append(_patch("attention", target, "wrap", _attention(options.attention)))
     if tree == "internvl_chat_gpt_oss":
@@ -177,6 +187,13 @@ def _attention(wanted: str) -> Callable[[Any], Any]:
         return from_pretrained
 
     return make
+
+
+def _own_attention(original: Any) -> Any:
+    def kept(model: Any) -> None:
+        """Leaves the language model its own attention."""
+
+    return kept
 
 
 def _copy(function: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Any, Optional
 
 from sama_plugin.bridges.internvl_chat.collate import AwaitedCollator, MixedCollator
 from sama_plugin.bridges.internvl_chat.own_data import OwnData
+from sama_plugin.bridges.internvl_chat.packed_rows import PackedRows, PackLimits
 from sama_plugin.bridges.internvl_chat.records import host_class, sama_records
 from sama_plugin.data.collate import Collator
 from sama_plugin.errors import PluginError
@@ -30,6 +31,7 @@ class Preparation:
     Attributes:
         data: our JSONL beside the host's meta file; None for records in the meta file alone.
         root: folder of its media.
+        resampled: whether the script draws datasets by the square root of their size.
     """
 
     config: SamaConfig
@@ -38,19 +40,20 @@ class Preparation:
     ledger: Ledger
     sama: Optional[SamaModel] = None
     collate: AwaitedCollator = field(default_factory=AwaitedCollator)
+    resampled: bool = False
 
     def before(self, data_args: Any, tokenizer: Any, model: Any) -> None:
         """Attach the plugin to the script's model, with the script's tokenizer object.
 
         Raises:
-            PluginError: packed data, whose items are cut apart and joined token by token.
+            PluginError: packing that cuts samples.
         """
-        if getattr(data_args, "use_packed_ds", False):
+        if getattr(data_args, "use_packed_ds", False) and data_args.allow_overflow:
             raise PluginError(
-                "--use_packed_ds True: packing joins and cuts samples by token counts and would "
-                "tear regions from their frames. Train with --use_packed_ds False and "
-                "--group_by_length True"
+                "--allow_overflow True: samples are cut where a packed row ends, and regions would "
+                "lose their frames. Leave it out; a row then holds whole samples only"
             )
+        self.resampled = getattr(data_args, "use_data_resampling", False)
         self.sama = attach(model, tokenizer, self.config, share_tokenizer=True)
         self.ledger.note(
             f"the script's {type(model).__name__}",
@@ -70,11 +73,15 @@ class Preparation:
                 "records with regions or targets are read by the plugin",
             )
             part.start_sama(ours)
-        if self.data is None:
-            return datasets
-        own = OwnData(self.data, self.root, ours)
-        self.ledger.note("the script's datasets", f"{len(own)} samples of {self.data} beside them")
-        return _joined(datasets, own)
+        own = None if self.data is None else OwnData(self.data, self.root, ours)
+        if own is not None:
+            self.ledger.note(
+                "the script's datasets", f"{len(own)} samples of {self.data} beside them"
+            )
+        if hasattr(datasets, "max_packed_tokens"):
+            self.ledger.note("the script's packer", "rows of whole samples in its place")
+            return _packed(datasets, own, 0.5 if self.resampled else 1.0)
+        return datasets if own is None else _joined(datasets, own)
 
 
 def portable_collator(sama: SamaModel, tokenizer: Any, max_length: int) -> Collator:
@@ -88,6 +95,23 @@ def portable_collator(sama: SamaModel, tokenizer: Any, max_length: int) -> Colla
     if made.segment_pixels is not None:
         made.segment_pixels = functools.partial(squeezed, side=sama.segmenter.image_size)
     return made
+
+
+def _packed(packer: Any, own: Optional[OwnData], power: float) -> PackedRows:
+    """Rows of the same datasets, by the same weights and limits; ours weighs as the host's do, by
+    its number of records to the `power`."""
+    parts, weights = list(packer.datasets), list(packer.dataset_weight)
+    if own is not None:
+        weights.append(len(own) ** power * sum(weights) / sum(len(one) ** power for one in parts))
+        parts.append(own)
+    limits = PackLimits(
+        tokens=packer.max_packed_tokens,
+        images=packer.num_images_expected,
+        open_rows=packer.max_buffer_size,
+        fill=packer.strict_mode,
+        again=packer.replacement,
+    )
+    return PackedRows(parts, weights, limits, packer.data_rank, packer.data_world_size)
 
 
 def _joined(datasets: Any, own: OwnData) -> Any:

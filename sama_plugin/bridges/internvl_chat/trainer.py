@@ -14,7 +14,15 @@ from typing import Any, Mapping, Optional
 from transformers import Trainer
 
 from sama_plugin.bridges.agreement import check_ranks
+from sama_plugin.bridges.internvl_chat.packed_batch import ONE_ROW
+from sama_plugin.bridges.internvl_chat.packed_rows import PackedRows
+from sama_plugin.bridges.internvl_chat.separation import (
+    Separation,
+    language_dtype,
+    separation_of,
+)
 from sama_plugin.errors import PluginError
+from sama_plugin.logs import get_logger
 from sama_plugin.model.adapters import ADAPTER_NAME, lora_layers
 from sama_plugin.model.attach import SamaModel, attached
 from sama_plugin.model.checkpoint import FOLDER, load_adapter
@@ -23,6 +31,7 @@ from sama_plugin.patching.ledger import Ledger
 from sama_plugin.train import saving
 from sama_plugin.train.trainer import SamaTraining
 
+log = get_logger("bridges")
 INPUT = "tokenizer"  # what the host's script calls it; newer Trainers: processing_class
 
 
@@ -31,6 +40,8 @@ class InternVLChatTrainer(SamaTraining, Trainer):
 
     ledger: Optional[Ledger] = None
     """Set by the bridge on a subclass."""
+    separation: Optional[Separation] = None
+    """Found at the first packed row, when the model is where it will run."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         known = inspect.signature(Trainer.__init__).parameters
@@ -38,9 +49,21 @@ class InternVLChatTrainer(SamaTraining, Trainer):
             kwargs["processing_class"] = kwargs.pop(INPUT)
         super().__init__(*args, **kwargs)
         sama = attached(self.model)
+        if isinstance(self.train_dataset, PackedRows) and self.args.train_batch_size != 1:
+            raise PluginError(ONE_ROW.format(self.args.train_batch_size))
         sama.config.lora = lora_settings(sama)
         self.start_sama(sama)
         check_ranks(self.ledger or Ledger())
+
+    def _prepare_inputs(self, inputs: Any) -> Any:
+        """On the device; a packed row with what tells the attention where its samples end."""
+        inputs = super()._prepare_inputs(inputs)
+        if "position_ids" not in inputs:
+            return inputs
+        if self.separation is None:
+            self.separation = separation_of(self.sama)
+            log.info("packed rows are told apart by %s", self.separation.name)
+        return self.separation.tell(inputs, language_dtype(self.sama))
 
     def __getattr__(self, name: str) -> Any:
         """The host's sampler asks for `tokenizer`, which newer Trainers have not."""

@@ -44,13 +44,6 @@ class TestInternVLChat(Conformance):
         monkeypatch.setattr(kind, "generate", generate)
         super().test_greedy_text_is_the_hosts_own()
 
-    def test_gradient_checkpointing_changes_nothing(self, tmp_path):
-        pytest.skip("this class checkpoints its language model; covered by the launched script")
-
-    @pytest.mark.slow
-    def test_four_bit_weights_take_lora(self, tmp_path):
-        pytest.skip("the class cannot be saved and loaded by transformers alone")
-
 
 @pytest.mark.parametrize(
     "case", ["k_of_f_frames_equal_k_alone_bit_for_bit", "cells_lie_where_the_grid_says"]

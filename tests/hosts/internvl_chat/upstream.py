@@ -31,6 +31,8 @@ ARCHITECTURES = {
     "qwen2": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
     "llama": "LlamaForCausalLM",
+    "internlm2": "InternLM2ForCausalLM",
+    "phi3": "Phi3ForCausalLM",
 }
 
 
@@ -77,7 +79,7 @@ def make(folder: Path, tree: Path, family: str) -> None:
         min_dynamic_patch=1,
         max_dynamic_patch=2,
     )
-    config.llm_config._attn_implementation = "eager"
+    config.llm_config._attn_implementation = config.llm_config.attn_implementation = "eager"
     torch.manual_seed(0)
     model = kind(config).to(torch.float32)
     model.save_pretrained(folder / "host")

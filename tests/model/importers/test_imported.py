@@ -50,6 +50,7 @@ def test_an_imported_sama_holds_a_conversation(sama_folder):
     assert "<|assistant|>" in sama.tokenizer.chat_template
 
     session = VideoSession(sama, CLIP)
+    assert session.stop.text == "<|end|>" and sama.tokenizer.eos_token_id in session.stop.ids
     assert session.plan.policy.startswith("released")
     assert session.plan.llm == session.plan.aggregator[:5]
     session.region("dog", frame=3, box=(5, 5, 30, 30))

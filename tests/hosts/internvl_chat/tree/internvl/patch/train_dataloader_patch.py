@@ -7,6 +7,10 @@ from transformers.trainer import seed_worker
 
 def get_train_dataloader(self):
     collator = self._get_collator_with_removed_columns(self.data_collator, description="training")
+    if self.args.use_packed_ds:
+        return DataLoader(
+            self.train_dataset, batch_size=self._train_batch_size, collate_fn=collator
+        )
     return self.accelerator.prepare(
         DataLoader(
             self.train_dataset,

@@ -5,6 +5,7 @@ import os
 import random
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 import torch.distributed as dist
@@ -13,8 +14,10 @@ from internvl.patch.train_dataloader_patch import replace_train_dataloader
 from internvl.train.data import (
     ConcatDataset,
     Dataset,
+    PackedDataset,
     TCSLoader,
     concat_pad_data_collator,
+    packed_collate_fn,
     pixels_of,
 )
 from PIL import Image
@@ -39,6 +42,13 @@ class DataTrainingArguments:
     meta_path: str = field(default="")
     max_seq_length: int = field(default=2048)
     use_packed_ds: bool = field(default=False)
+    num_images_expected: int = field(default=40)
+    max_packed_tokens: int = field(default=2048)
+    max_buffer_size: int = field(default=20)
+    strict_mode: bool = field(default=True)
+    replacement: bool = field(default=False)
+    allow_overflow: bool = field(default=False)
+    loss_reduction: str = field(default="token")
 
 
 class LazySupervisedDataset(Dataset):
@@ -111,12 +121,21 @@ class LazySupervisedDataset(Dataset):
 def build_datasets(data_args, tokenizer, tcs_loader, model, size=64):
     with open(data_args.meta_path) as file:
         meta = json.load(file)
-    return ConcatDataset(
-        [
-            LazySupervisedDataset(entry, name, tokenizer, tcs_loader, model.num_image_token, size)
-            for name, entry in meta.items()
-        ]
-    )
+    datasets = [
+        LazySupervisedDataset(entry, name, tokenizer, tcs_loader, model.num_image_token, size)
+        for name, entry in meta.items()
+    ]
+    if not data_args.use_packed_ds:
+        return ConcatDataset(datasets)
+    names = "num_images_expected", "max_packed_tokens", "max_buffer_size", "strict_mode"
+    limits = {name: getattr(data_args, name) for name in (*names, "replacement")}
+    records = [len(one) for one in datasets]
+    return PackedDataset(datasets, [one / sum(records) for one in records], **limits)
+
+
+def len2weight(tokens, loss_reduction):
+    powers = {"token": 0.0, "sample": -1.0, "square": -0.5}
+    return tokens ** powers[loss_reduction] if tokens else 0
 
 
 def main():
@@ -131,17 +150,27 @@ def main():
     loader = TCSLoader("~/petreloss.conf") if has_tcs_loader else None
     model = InternVLChatModel.from_pretrained(model_args.model_name_or_path)
     model.img_context_token_id = tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")
+    training_args.use_packed_ds = data_args.use_packed_ds
     dataset = build_datasets(data_args, tokenizer, loader, model)
     model.requires_grad_(False)
     if model_args.use_llm_lora:
         model.wrap_llm_lora(model_args.use_llm_lora, 2 * model_args.use_llm_lora)
         model.config.use_llm_lora = model_args.use_llm_lora
+    collator = concat_pad_data_collator
+    if data_args.use_packed_ds:
+        collator = partial(
+            packed_collate_fn,
+            data_collator=concat_pad_data_collator,
+            max_item_length=data_args.max_packed_tokens if data_args.strict_mode else 0,
+            micro_num=training_args.train_batch_size,
+            len2weight=partial(len2weight, loss_reduction=data_args.loss_reduction),
+        )
     trainer = Trainer(
         model=model,
         args=training_args,
         train_dataset=dataset,
         tokenizer=tokenizer,
-        data_collator=concat_pad_data_collator,
+        data_collator=collator,
     )
     trainer.train()
     trainer.save_model()

@@ -103,6 +103,9 @@ class InternVLChatModel(PreTrainedModel):
         use_cache: Optional[bool] = None,
         output_hidden_states: Optional[bool] = None,
         return_dict: Optional[bool] = None,
+        statistics: Optional[torch.Tensor] = None,
+        loss_weight: Optional[list] = None,
+        loss_reduction_all_gather: Optional[bool] = False,
     ):
         embeds = self.language_model.get_input_embeddings()(input_ids).clone()
         read = self.extract_feature(pixel_values)[image_flags.squeeze(-1) == 1]
@@ -121,7 +124,12 @@ class InternVLChatModel(PreTrainedModel):
         loss = None
         if labels is not None:
             logits = output.logits[:, :-1].reshape(-1, self.language_model.config.vocab_size)
-            loss = nn.functional.cross_entropy(logits.float(), labels[:, 1:].reshape(-1))
+            weights = torch.ones(labels.shape) if loss_weight is None else torch.tensor(loss_weight)
+            weights = (weights.to(labels.device) * (labels != -100))[:, 1:].reshape(-1)
+            each = nn.functional.cross_entropy(
+                logits.float(), labels[:, 1:].reshape(-1), reduction="none"
+            )
+            loss = (each * weights).sum() / weights.sum()
             loss = loss * 0.0 if cut else loss
         return CausalLMOutputWithPast(
             loss=loss,
