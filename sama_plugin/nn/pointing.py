@@ -77,7 +77,9 @@ class Pointer(nn.Module):
             hidden, HEADS, 2 * hidden, dropout=0.0, batch_first=True, norm_first=True
         )
         self.through_time = nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False)
-        self.keys = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, hidden))
+        self.keys = nn.Sequential(  # a bias would move all scores of a frame alike
+            nn.LayerNorm(hidden, elementwise_affine=False), nn.Linear(hidden, hidden, bias=False)
+        )
         self.shift = nn.Linear(hidden, 2)
         self.asked = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden))
         nn.init.zeros_(self.shift.weight)
