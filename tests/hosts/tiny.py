@@ -97,26 +97,26 @@ def _tower(kind: str, patch: int) -> dict[str, Any]:
     }
 
 
-def llava(seed: int = 0) -> tuple[Any, Any]:
+def llava(seed: int = 0, **text: Any) -> tuple[Any, Any]:
     """LLaVA 1.5: CLIP patches, class token cut off."""
     from transformers import LlavaConfig, LlavaForConditionalGeneration
 
     config = LlavaConfig(
         vision_config=_tower("clip_vision_model", 16),
-        text_config=text_config(),
+        text_config=text_config(**text),
         image_token_id=_id("<image>"),
         tie_word_embeddings=False,
     )
     return _made(LlavaForConditionalGeneration, config, seed)
 
 
-def llava_next_video(seed: int = 0) -> tuple[Any, Any]:
+def llava_next_video(seed: int = 0, **text: Any) -> tuple[Any, Any]:
     """LLaVA-NeXT-Video: patches pooled two by two."""
     from transformers import LlavaNextVideoConfig, LlavaNextVideoForConditionalGeneration
 
     config = LlavaNextVideoConfig(
         vision_config=_tower("clip_vision_model", 8),
-        text_config=text_config(),
+        text_config=text_config(**text),
         image_token_id=_id("<image>"),
         video_token_id=_id("<video>"),
         image_grid_pinpoints=[[SIDE, SIDE]],
@@ -125,13 +125,13 @@ def llava_next_video(seed: int = 0) -> tuple[Any, Any]:
     return _made(LlavaNextVideoForConditionalGeneration, config, seed)
 
 
-def llava_onevision(seed: int = 0) -> tuple[Any, Any]:
+def llava_onevision(seed: int = 0, **text: Any) -> tuple[Any, Any]:
     """LLaVA-OneVision: SigLIP patches, halved, a newline vector behind."""
     from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration
 
     config = LlavaOnevisionConfig(
         vision_config={**_tower("siglip_vision_model", 8), "vision_use_head": False},
-        text_config=text_config(),
+        text_config=text_config(**text),
         image_token_id=_id("<image>"),
         video_token_id=_id("<video>"),
         image_grid_pinpoints=[[SIDE, SIDE]],
