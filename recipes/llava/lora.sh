@@ -1,16 +1,15 @@
 #!/usr/bin/env bash
 # LLaVA hosts: OneVision (qwen2), NeXT-Video and LLaVA 1.5 (llama, mistral). The data, the plugin and the loop are those
-# of InternVL; only model.path is another.
+# of InternVL; a config names host, frames and length.
 #
 # Hardware  8 GPUs of 80 GB for 7B
-# Time      not measured at this size; tests/hosts/test_llava.py runs the same code on tiny ones
+# Time      not measured at this size; tests/train/test_host_configs.py trains tiny hosts by these configs
 # Result    out/llava/sama_adapter; `sama chat --model MODEL --adapter out/llava`
 #
-# Tokens a frame: LLaVA 1.5 576, NeXT-Video 144, OneVision 196 + 1. sama.frames.llm=5 frames of 1.5 are 2,880 tokens;
-# that host reads 4,096, so ask it for fewer: sama.frames.llm=4.
+# The other two have configs of their own (frames and lengths that fit their 4,096 positions):
 #
-#   recipes/llava/lora.sh model.path=llava-hf/LLaVA-NeXT-Video-7B-hf train.out=out/next_video
+#   torchrun --nproc_per_node 8 -m sama_plugin train configs/train/llava_next_video_7b.yaml
+#   torchrun --nproc_per_node 8 -m sama_plugin train configs/train/llava_1_5_7b.yaml
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-torchrun --nproc_per_node 8 -m sama_plugin train configs/train/internvl3_8b.yaml \
-    model.path=llava-hf/llava-onevision-qwen2-7b-ov-hf train.out=out/llava "$@"
+torchrun --nproc_per_node 8 -m sama_plugin train configs/train/llava_onevision_7b.yaml train.out=out/llava "$@"

@@ -8,5 +8,5 @@
 #   recipes/qwen_vl/qlora.sh model.path=./Qwen3-VL-8B-Instruct sama.frame_side=512
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-sama train configs/train/internvl3_8b.yaml model.path=Qwen/Qwen2.5-VL-7B-Instruct model.quantize=4bit \
-    sama.frame_side=448 sama.lora.r=64 sama.lora.alpha=128 train.deepspeed=null train.accumulate=64 train.out=out/qwen_qlora "$@"
+sama train configs/train/qwen2_5_vl_7b.yaml model.quantize=4bit sama.lora.r=64 sama.lora.alpha=128 \
+    train.deepspeed=null train.accumulate=64 train.out=out/qwen_qlora "$@"

@@ -130,15 +130,17 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _stats(args: argparse.Namespace) -> int:
+    from sama_plugin.data.regions import region_rule
     from sama_plugin.data.sources import open_source
     from sama_plugin.data.stats import measure, write_page
 
     sources, config = _sources(args)
-    encoder = _encoder(args.model)[0] if args.model else None
+    encoder, grid = _encoder(args.model) if args.model else (None, (1, 1))
+    rule = region_rule(config.region, grid, config.compat, config.seed)
     found = []
     for source in sources:
         policy = source.frames or config.frames
-        found.append(measure(source.name, open_source(source), encoder, policy))
+        found.append(measure(source.name, open_source(source), encoder, policy, rule=rule))
         if not args.json:
             print("\n".join(found[-1].lines()))
     if args.json:

@@ -51,10 +51,11 @@ def _load_language(path: str, dtype: Any) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from sama_plugin.errors import ConfigError
+    from sama_plugin.hosts.precision import dtype_option
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
-        return AutoModelForCausalLM.from_pretrained(path, dtype=dtype), tokenizer
+        return AutoModelForCausalLM.from_pretrained(path, **dtype_option(dtype)), tokenizer
     except (OSError, ValueError, ImportError) as error:
         raise ConfigError(f"--llm {path!r} cannot be loaded: {error}") from error
 

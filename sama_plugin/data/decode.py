@@ -107,19 +107,25 @@ def check_fits(sample: Sample, size: Sequence[int], total: int) -> None:
 def _read_video(sample: Sample, frames: Union[FramePolicy, FramePlan], masks: bool) -> Clip:
     reader = open_video(sample.media.sources[0])
     try:
-        check_fits(sample, reader.size, len(reader))
+        if _last_frame(sample) >= len(reader):
+            check_fits(sample, reader.size, len(reader))
         plan = _plan(sample, frames, len(reader), reader.fps)
         segments = segment_frames(sample, plan) if masks else ()
         wanted = sorted({*plan.rows, *segments})
-        if wanted:
-            decoded = dict(zip(wanted, reader.frames(wanted)))
-        else:
-            decoded = {}
+        decoded = dict(zip(wanted, reader.frames(wanted))) if wanted else {}
+        check_fits(sample, reader.size, len(reader))  # now the size is known without a decode more
         times = tuple(float(time) for time in reader.times(plan.rows)) if plan.rows else ()
         rows = tuple(decoded[frame] for frame in plan.rows)
         return Clip(plan, rows, times, {frame: decoded[frame] for frame in segments})
     finally:
         reader.close()
+
+
+def _last_frame(sample: Sample) -> int:
+    """The last frame that a region or mask lies on; -1 without any."""
+    tracks = [target.track for target in sample.targets if target.track is not None]
+    seen = (frame for track in tracks for frame, rle in track.rles.items() if rle)
+    return max((*sample.pointed_frames, *seen), default=-1)
 
 
 def _read_images(sample: Sample, frames: Union[FramePolicy, FramePlan]) -> Clip:

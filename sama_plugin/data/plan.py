@@ -7,6 +7,7 @@ and masks are asked for on frames where they are known. Used by `decode.py`, the
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 from typing import Optional, Sequence
 
@@ -35,9 +36,13 @@ def plan_sample(
 def _on_known_frames(sample: Sample, prompted: Sequence[int]) -> tuple[int, ...]:
     """Each prompted frame moved to the nearest one on which the sample's masks are known."""
     known = [set(target.track.rles) for target in sample.targets if target.track is not None]
-    frames = known and (set.intersection(*known) or set.union(*known))
+    frames = sorted(known and (set.intersection(*known) or set.union(*known)))
     if not frames:
         return tuple(prompted)
-    return tuple(
-        sorted({min(frames, key=lambda frame: (abs(frame - wish), frame)) for wish in prompted})
-    )
+    return tuple(sorted({_nearest(frames, wish) for wish in prompted}))
+
+
+def _nearest(frames: Sequence[int], wish: int) -> int:
+    """The one of ascending `frames` that lies nearest, the earlier of two."""
+    at = bisect.bisect_left(frames, wish)
+    return min(frames[max(at - 1, 0) : at + 1], key=lambda frame: (abs(frame - wish), frame))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Optional, Protocol, Sequence, Union
+from typing import Any, ClassVar, NamedTuple, Optional, Protocol, Sequence, Union
 
 import numpy as np
 
@@ -66,6 +66,9 @@ class RegionEntries:
 class RegionRule(Protocol):
     """How one kind of region encoder is fed."""
 
+    sized: ClassVar[bool]
+    """Whether `slots` reads the size of the clip."""
+
     def slots(self, region: Region, size: Sequence[int]) -> int:
         """Tokens of a region in a clip of (height, width)."""
 
@@ -91,6 +94,7 @@ def region_rule(
 class SamaRule:
     """Two tokens a region; every prompt is an entry, weighted by area."""
 
+    sized: ClassVar[bool] = False
     grid: tuple[int, int]
     shape_size: int
 
@@ -118,6 +122,7 @@ class ReleasedSamaRule:
     neighbour.
     """
 
+    sized: ClassVar[bool] = False
     grid: tuple[int, int]
     shape_size: int
     seed: int = 0
@@ -147,6 +152,7 @@ class ReleasedSamaRule:
 class VideoReferRule:
     """One entry a frame, in time order; as many tokens as there are frames, at most `unions`."""
 
+    sized: ClassVar[bool] = False
     grid: tuple[int, int]
     shape_size: int
     unions: int
@@ -163,6 +169,7 @@ class VideoReferRule:
 class ReleasedVideoReferRule:
     """VideoRefer as released: a cell counts if the four pixels around its centre touch the mask."""
 
+    sized: ClassVar[bool] = False
     grid: tuple[int, int]
     shape_size: int
 
@@ -191,6 +198,7 @@ class PixelReferRule:
     `margin` is the context around the thing, both sides together, in sizes of the thing.
     """
 
+    sized: ClassVar[bool] = True
     grid: tuple[int, int]
     shape_size: int
     cells: int

@@ -19,9 +19,11 @@ import numpy as np
 from sama_plugin.assets import asset
 from sama_plugin.atomic import atomic_path
 from sama_plugin.data.plan import plan_sample
+from sama_plugin.data.regions import RegionRule
 from sama_plugin.dialog.sample import Sample
 from sama_plugin.media import masks
 from sama_plugin.media.frames import FramePolicy
+from sama_plugin.media.video import open_video
 
 if TYPE_CHECKING:
     from sama_plugin.data.encode import Encoder
@@ -83,12 +85,15 @@ def measure(
     encoder: Optional[Encoder] = None,
     frames: Optional[FramePolicy] = None,
     masks_per_target: int = 4,
+    rule: Optional[RegionRule] = None,
 ) -> Stats:
     """The distributions of a dataset.
 
     Args:
         encoder: of a host, for `tokens`; frames its policy.
         masks_per_target: masks whose area is measured, evenly over the track.
+        rule: of the region encoder, which says how many slots a region has; by default the
+            encoder's own number.
     """
     stats = Stats(name)
     objects: dict[str, set[str]] = defaultdict(set)
@@ -97,7 +102,8 @@ def measure(
         if encoder is not None:
             total = _frames(sample)
             plan = plan_sample(sample, frames or FramePolicy(), total)
-            stats.values["tokens"].append(len(encoder.encode(sample, plan)))
+            slots = None if rule is None else _slots(sample, rule)
+            stats.values["tokens"].append(len(encoder.encode(sample, plan, slots)))
     stats.values["objects"] = [float(len(found)) for found in objects.values()]
     return stats
 
@@ -153,6 +159,24 @@ def _frames(sample: Sample) -> int:
         return len(sample.media.sources)
     tracks = [target.track.total for target in sample.targets if target.track is not None]
     return max([*tracks, 1 + max(sample.pointed_frames, default=0)])
+
+
+def _slots(sample: Sample, rule: RegionRule) -> list[int]:
+    """Tokens of each region; a medium is opened only if a rule needs its size and no mask has
+    it.
+    """
+    size = _size(sample) if rule.sized and sample.regions else (0, 0)
+    return [rule.slots(region, size) for region in sample.regions]
+
+
+def _size(sample: Sample) -> tuple[int, int]:
+    prompts = [prompt for region in sample.regions for prompt in region.prompts]
+    sizes = [tuple(prompt.mask["size"]) for prompt in prompts if prompt.mask is not None]
+    sizes += [target.track.size for target in sample.targets if target.track is not None]
+    if sizes:
+        return sizes[0]
+    with open_video(sample.media.sources[0]) as reader:
+        return reader.size
 
 
 def _quantiles(values: list[float]) -> dict[str, Any]:

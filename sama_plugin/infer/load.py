@@ -11,6 +11,7 @@ from typing import Any, Optional, Union
 from sama_plugin.assets import asset
 from sama_plugin.errors import CheckpointError, ConfigError, SamaError
 from sama_plugin.hosts.packaged import PACKAGED_HOSTS
+from sama_plugin.hosts.precision import dtype_option
 from sama_plugin.hosts.remote_code.load import brings_its_code
 from sama_plugin.hosts.remote_code.load import load as load_remote
 from sama_plugin.hosts.tokenizer import load_tokenizer
@@ -36,7 +37,7 @@ def load_host(model: str) -> tuple[Any, Any]:
 
     try:
         tokenizer = load_tokenizer(model)
-        host = AutoModelForImageTextToText.from_pretrained(model, dtype="auto")
+        host = AutoModelForImageTextToText.from_pretrained(model, **dtype_option("auto"))
     except (OSError, ValueError, ImportError) as error:
         raise ConfigError(
             f"--model {model!r} is neither a packaged model ({', '.join(PACKAGED_HOSTS.names())}) "

@@ -13,7 +13,7 @@ from __future__ import annotations
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Sequence
 
 import numpy as np
 
@@ -97,11 +97,19 @@ def _parse(listing: str) -> tuple[float, list[int], list[int]]:
             above, below = line.split(":")[1].split("/")
             unit = int(above) / int(below)
         elif not line.startswith("#"):
-            fields = [field.strip() for field in line.split(",")]
-            flag = next((field[2:] for field in fields[6:] if field.startswith("F=")), hex(_KEY))
+            fields = line.split(",")
             stamps.append(int(fields[2]))
-            flags.append(int(flag, 16))
+            flags.append(_flags(fields[6:]))
     return unit, stamps, flags
+
+
+def _flags(fields: Sequence[str]) -> int:
+    """What follows the checksum of a packet; without flags it is a keyframe."""
+    for field in fields:
+        name, _, value = field.strip().partition("=")
+        if name == "F":
+            return int(value, 16)
+    return _KEY
 
 
 def _arrange(unit: float, stamps: np.ndarray, flags: np.ndarray) -> Packets:

@@ -74,11 +74,14 @@ class VideoReader(ABC):
         """
         wanted = self._checked(indices)
         different = sorted(set(wanted))
-        pictures = np.empty((len(different), *self.size, 3), dtype=np.uint8)
+        pictures = None if different else np.empty((0, *self.size, 3), dtype=np.uint8)
         for row, picture in enumerate(self._decode(different)):
+            if pictures is None:  # only now: a file's first frame need not be decoded for its size
+                pictures = np.empty((len(different), *self.size, 3), dtype=np.uint8)
             self._check_size(picture, different[row])
             pictures[row] = picture
             self.decoded += 1
+        assert pictures is not None
         if different == wanted:
             return pictures
         row_of = {index: row for row, index in enumerate(different)}

@@ -41,8 +41,7 @@ class VideoFile(VideoReader):
     @property
     def size(self) -> tuple[int, int]:
         if self._size is None:
-            first = next(self._decode([0]))
-            self._size = first.shape[:2]
+            next(self._decode([0]))
         return self._size
 
     def __len__(self) -> int:
@@ -68,6 +67,7 @@ class VideoFile(VideoReader):
                     "or truncated "
                     f"({_first_line(error)})"
                 ) from error
+            self._size = self._size or picture.shape[:2]
             yield picture
 
     def _go_to(self, frame: int) -> None:

@@ -36,8 +36,7 @@ class PyAvFile(VideoReader):
     @property
     def size(self) -> tuple[int, int]:
         if self._size is None:
-            first = next(self._decode([0]))
-            self._size = first.shape[:2]
+            next(self._decode([0]))
         return self._size
 
     def __len__(self) -> int:
@@ -63,6 +62,7 @@ class PyAvFile(VideoReader):
                     f"frame {index} of {self._path} cannot be decoded; the file may be damaged "
                     f"or truncated ({error or type(error).__name__})"
                 ) from error
+            self._size = self._size or picture.shape[:2]
             yield picture
 
     def _frame(self, index: int) -> Any:

@@ -39,7 +39,7 @@ class TorchcodecFile(VideoReader):
     @property
     def size(self) -> tuple[int, int]:
         if self._size is None:
-            self._size = next(self._decode([0])).shape[:2]
+            next(self._decode([0]))
         return self._size
 
     def __len__(self) -> int:
@@ -65,6 +65,7 @@ class TorchcodecFile(VideoReader):
                     f"frame {index} of {self._path} cannot be decoded; the file may be damaged "
                     f"or truncated ({str(error).strip()[:160]})"
                 ) from error
+            self._size = self._size or picture.shape[:2]
             yield picture
 
 

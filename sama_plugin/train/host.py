@@ -10,6 +10,7 @@ from typing import Any
 
 from sama_plugin.errors import ConfigError, HostError
 from sama_plugin.hosts.packaged import PACKAGED_HOSTS
+from sama_plugin.hosts.precision import dtype_option
 from sama_plugin.hosts.remote_code.load import brings_its_code
 from sama_plugin.hosts.remote_code.load import load as load_remote
 from sama_plugin.hosts.tokenizer import load_tokenizer
@@ -39,7 +40,7 @@ def load_host(config: HostConfig) -> tuple[Any, Any]:
 
 
 def _from_folder(config: HostConfig, dtype: Any) -> tuple[Any, Any]:
-    options: dict[str, Any] = {"dtype": dtype}
+    options: dict[str, Any] = {}
     if config.attention is not None:
         options["attn_implementation"] = config.attention
     if config.quantize == "4bit":
@@ -47,11 +48,12 @@ def _from_folder(config: HostConfig, dtype: Any) -> tuple[Any, Any]:
 
         options["quantization_config"] = four_bit(dtype)
     if brings_its_code(config.path):
-        return load_remote(config.path, torch_dtype=options.pop("dtype"), **options)
+        return load_remote(config.path, torch_dtype=dtype, **options)
     from transformers import AutoModelForImageTextToText
 
     try:
         tokenizer = load_tokenizer(config.path)
+        options.update(dtype_option(dtype))
         model = AutoModelForImageTextToText.from_pretrained(config.path, **options)
     except (OSError, ValueError, ImportError) as error:
         raise HostError(f"cannot load the host {config.path!r}: {error}") from error

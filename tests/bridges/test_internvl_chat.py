@@ -80,10 +80,11 @@ def leave_nothing():
     os.environ.clear()
     os.environ.update(before)
     transformers.Trainer.get_train_dataloader = loader
-    sys.modules.pop("internvl.train.internvl_chat_finetune", None)
+    for script in ("finetune", "pretrain"):
+        sys.modules.pop(f"internvl.train.internvl_chat_{script}", None)
 
 
-def run(files, out, *more, allow=UNREAD, **changes):
+def run(files, out, *more, allow=UNREAD, script=SCRIPT, **changes):
     values = {
         "model_name_or_path": files / "host",
         "meta_path": files / "meta.json",
@@ -103,7 +104,7 @@ def run(files, out, *more, allow=UNREAD, **changes):
     config = str(files / "plugin.yaml")
     ours = ["--plugin", "sama", "--plugin.config", config]
     ours += [f"--plugin.allow-unverified=internvl_chat.{name}" for name in allow]
-    return launch([str(SCRIPT), *host, *ours, *more])
+    return launch([str(script), *host, *ours, *more])
 
 
 def test_the_script_learns_saves_and_everything_is_put_back(files, tmp_path, capsys):
@@ -200,6 +201,7 @@ def test_a_bad_record_of_ours_is_raised_and_one_of_the_host_s_is_said(prepared, 
     ("allow", "more", "changes", "message"),
     [
         ((), (), {}, "(?s)build_datasets.*none of: InternVL 2410d1d.*--plugin.allow-unverified"),
+        (UNREAD, ("--plugin.data", "gone.jsonl"), {}, "--plugin.data gone.jsonl: no such file"),
         (UNREAD, ("--plugin.compat", "of"), {}, "--plugin.compat of: one of auto, off"),
     ],
 )

@@ -117,6 +117,24 @@ def test_stats_of_every_source(folder, capsys):
     assert found["kinds"]["samples"] == 2 and found["measures"]["segs"]["max"] == 3
 
 
+def test_stats_count_the_slots_of_the_runs_region_encoder(folder, monkeypatch, capsys):
+    from sama_plugin.infer import load
+    from sama_plugin.miniworld.host import tiny_host
+
+    monkeypatch.setattr(load, "load_host", lambda name: tiny_host(seed=0))
+    record = grounded_sample(str(folder / "clip.npy"), region=region(1, 2, 3, 4))
+    sama.write([record], folder / "seen.jsonl", folder)
+    source = {"format": "sama", "path": str(folder / "seen.jsonl"), "root": str(folder)}
+    tokens = {}
+    for kind in ("sama", "videorefer"):
+        config = folder / f"{kind}.yaml"
+        config.write_text(json.dumps({"data": [source], "sama": {"region": {"kind": kind}}}))
+        assert cli.main(["data", "stats", str(config), "--model", "mini", "--json"]) == 0
+        (found,) = json.loads(capsys.readouterr().out)
+        tokens[kind] = found["measures"]["tokens"]["max"]
+    assert tokens["videorefer"] - tokens["sama"] == 4 - 2
+
+
 def test_index_prepares_once_and_training_opens_it(folder, capsys, monkeypatch):
     monkeypatch.setenv("SAMA_CACHE", str(folder / "cache"))
     source = [region_record(folder)]

@@ -12,6 +12,7 @@ import inspect
 from dataclasses import dataclass
 from typing import Any, Callable
 
+import pytest
 import torch
 
 from tests.tiny_tokenizer import tiny_tokenizer
@@ -96,26 +97,26 @@ def _tower(kind: str, patch: int) -> dict[str, Any]:
     }
 
 
-def llava(seed: int = 0) -> tuple[Any, Any]:
+def llava(seed: int = 0, **text: Any) -> tuple[Any, Any]:
     """LLaVA 1.5: CLIP patches, class token cut off."""
     from transformers import LlavaConfig, LlavaForConditionalGeneration
 
     config = LlavaConfig(
         vision_config=_tower("clip_vision_model", 16),
-        text_config=text_config(),
+        text_config=text_config(**text),
         image_token_id=_id("<image>"),
         tie_word_embeddings=False,
     )
     return _made(LlavaForConditionalGeneration, config, seed)
 
 
-def llava_next_video(seed: int = 0) -> tuple[Any, Any]:
+def llava_next_video(seed: int = 0, **text: Any) -> tuple[Any, Any]:
     """LLaVA-NeXT-Video: patches pooled two by two."""
     from transformers import LlavaNextVideoConfig, LlavaNextVideoForConditionalGeneration
 
     config = LlavaNextVideoConfig(
         vision_config=_tower("clip_vision_model", 8),
-        text_config=text_config(),
+        text_config=text_config(**text),
         image_token_id=_id("<image>"),
         video_token_id=_id("<video>"),
         image_grid_pinpoints=[[SIDE, SIDE]],
@@ -124,13 +125,13 @@ def llava_next_video(seed: int = 0) -> tuple[Any, Any]:
     return _made(LlavaNextVideoForConditionalGeneration, config, seed)
 
 
-def llava_onevision(seed: int = 0) -> tuple[Any, Any]:
+def llava_onevision(seed: int = 0, **text: Any) -> tuple[Any, Any]:
     """LLaVA-OneVision: SigLIP patches, halved, a newline vector behind."""
     from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration
 
     config = LlavaOnevisionConfig(
         vision_config={**_tower("siglip_vision_model", 8), "vision_use_head": False},
-        text_config=text_config(),
+        text_config=text_config(**text),
         image_token_id=_id("<image>"),
         video_token_id=_id("<video>"),
         image_grid_pinpoints=[[SIDE, SIDE]],
@@ -165,6 +166,7 @@ def qwen2_5_vl(seed: int = 0) -> tuple[Any, Any]:
     config = Qwen2_5_VLConfig(
         vision_config=_qwen_tower(window_size=16, fullatt_block_indexes=[2]),
         text_config=_qwen_text("qwen2_5_vl_text"),
+        vocab_size=len(_tokenizer()),  # released configurations have it here too
         tie_word_embeddings=False,
         **_qwen_ids(),
     )
@@ -173,6 +175,7 @@ def qwen2_5_vl(seed: int = 0) -> tuple[Any, Any]:
 
 def qwen3_vl(seed: int = 0) -> tuple[Any, Any]:
     """Qwen3-VL with two deepstack levels."""
+    _needs("Qwen3VLConfig")
     from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
     config = Qwen3VLConfig(
@@ -202,6 +205,14 @@ def _made(kind: Any, config: Any, seed: int) -> tuple[Any, Any]:
     model.generation_config.eos_token_id = _tokenizer().eos_token_id
     model.generation_config.pad_token_id = _tokenizer().pad_token_id
     return model.eval(), copy.deepcopy(_tokenizer())
+
+
+def _needs(name: str) -> None:
+    """Skip the test where the installed transformers is older than a host."""
+    import transformers
+
+    if not hasattr(transformers, name):
+        pytest.skip(f"transformers {transformers.__version__} has no {name}")
 
 
 def _id(token: str) -> int:

@@ -109,10 +109,10 @@ def test_truncated_files(clip, tmp_path, name, words):
 
 
 class BrokenDecoder:
-    """Reads like decord's reader and fails at the fourth frame."""
+    """Reads like decord's reader and fails at the third frame."""
 
     def __init__(self, decoder):
-        self.decoder, self.left = decoder, 3
+        self.decoder, self.left = decoder, 2
 
     def __getattr__(self, name):
         return getattr(self.decoder, name)
@@ -132,6 +132,15 @@ def test_a_frame_that_cannot_be_decoded_is_named(clip):
         reader._decoder = BrokenDecoder(reader._decoder)
         with pytest.raises(MediaError, match="frame 2 of .*closed.mp4 cannot be decoded"):
             reader.frames(range(4))
+
+
+def test_the_size_is_that_of_the_first_frame_read(clip, monkeypatch):
+    """Going to frame 0 for it would cost every sample a jump there and back."""
+    with open_video(clip("closed.mp4")) as reader:
+        jumps, jump = [], reader._jump
+        monkeypatch.setattr(reader, "_jump", lambda *to: jumps.append(to) or jump(*to))
+        frames = reader.frames([len(reader) - 1])
+        assert len(jumps) == 1 and reader.size == frames.shape[1:3] and len(jumps) == 1
 
 
 @pytest.mark.parametrize(

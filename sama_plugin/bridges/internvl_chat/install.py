@@ -40,6 +40,8 @@ def install(ledger: Ledger, options: LaunchOptions) -> Callable[[ModuleType], No
     """
     if options.compat not in COMPAT:
         raise PluginError(f"--plugin.compat {options.compat}: one of {', '.join(COMPAT)}")
+    if options.data is not None and not os.path.isfile(options.data):
+        raise PluginError(f"--plugin.data {options.data}: no such file")
     config = load_yaml(SamaConfig, options.config or os.devnull, options.set)[0]
     standing = ledger.hold(contextlib.ExitStack())  # placeholders, while the script is imported
     if options.compat == "auto":

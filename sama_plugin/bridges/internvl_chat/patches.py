@@ -181,12 +181,22 @@ def _attention(wanted: str) -> Callable[[Any], Any]:
         @functools.wraps(original)
         def from_pretrained(cls: Any, *args: Any, config: Any = None, **more: Any) -> Any:
             if config is not None:
-                config.llm_config._attn_implementation = wanted or "sdpa"
+                _set_attention(config.llm_config, wanted)
             return original(cls, *args, config=config, **more)
 
         return from_pretrained
 
     return make
+
+
+def _set_attention(language: Any, wanted: str) -> None:
+    """Language models that the tree brings itself (InternLM2, Phi3) know no `sdpa`; InternLM2 reads
+    the name without underscore."""
+    own = not type(language).__module__.startswith("transformers.")
+    chosen = wanted or ("eager" if own else "sdpa")
+    language._attn_implementation = chosen
+    if hasattr(language, "attn_implementation"):
+        language.attn_implementation = chosen
 
 
 def _own_attention(original: Any) -> Any:

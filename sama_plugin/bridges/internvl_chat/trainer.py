@@ -22,7 +22,6 @@ from sama_plugin.bridges.internvl_chat.separation import (
     separation_of,
 )
 from sama_plugin.errors import PluginError
-from sama_plugin.logs import get_logger
 from sama_plugin.model.adapters import ADAPTER_NAME, lora_layers
 from sama_plugin.model.attach import SamaModel, attached
 from sama_plugin.model.checkpoint import FOLDER, load_adapter
@@ -31,7 +30,6 @@ from sama_plugin.patching.ledger import Ledger
 from sama_plugin.train import saving
 from sama_plugin.train.trainer import SamaTraining
 
-log = get_logger("bridges")
 INPUT = "tokenizer"  # what the host's script calls it; newer Trainers: processing_class
 
 
@@ -62,7 +60,8 @@ class InternVLChatTrainer(SamaTraining, Trainer):
             return inputs
         if self.separation is None:
             self.separation = separation_of(self.sama)
-            log.info("packed rows are told apart by %s", self.separation.name)
+            note = f"samples are told apart by {self.separation.name}"
+            (self.ledger or Ledger()).note("packed rows", note)
         return self.separation.tell(inputs, language_dtype(self.sama))
 
     def __getattr__(self, name: str) -> Any:

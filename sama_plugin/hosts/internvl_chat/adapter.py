@@ -20,9 +20,12 @@ from sama_plugin.hosts.base import Head, VisualRows
 from sama_plugin.hosts.internvl.preprocess import pixels as square_pixels
 from sama_plugin.hosts.internvl.prompt import IMAGE_TOKEN
 from sama_plugin.hosts.internvl_chat import lora, prompt
+from sama_plugin.hosts.internvl_chat.pairs import extend, pairs_of
 from sama_plugin.hosts.internvl_chat.template import chat_template
 from sama_plugin.hosts.native import NativeHost
 
+PAIRED = ("internlm2",)
+"""Families whose own code takes and gives caches as tuples."""
 READS, NOTHING = "_sama_reads", -1
 """Attribute of a batch's pixels: how many frames its placeholders read; NOTHING where the pixels
 stand in because the forward wants some."""
@@ -99,18 +102,16 @@ class InternVLChatAdapter(NativeHost):
         name = next((n for n in ("logits_to_keep", "num_logits_to_keep") if n in known), None)
         if keep is not None and name is not None:
             options[name] = keep
-        return language(inputs_embeds=embeds, return_dict=True, **inputs, **options)
+        cache = inputs.get("past_key_values")
+        if cache is None or self.family(model) not in PAIRED:
+            return language(inputs_embeds=embeds, return_dict=True, **inputs, **options)
+        inputs["past_key_values"] = pairs_of(cache)
+        output = language(inputs_embeds=embeds, return_dict=True, **inputs, **options)
+        extend(cache, output.past_key_values)
+        return output
 
     def language_rows(self, model: Any, features: Tensor) -> Tensor:
         return features[:, row_major(model).argsort().to(features.device)].flatten(0, 1)
-
-    def new_cache(self, model: Any) -> Any:
-        if self.family(model) == "internlm2":
-            raise HostError(
-                "conversations need a cache that the InternLM2 of this checkpoint does not take; "
-                "convert the host to the native class (a Llama), or generate with the host's chat()"
-            )
-        return super().new_cache(model)
 
     def width(self, model: Any) -> int:
         return self._text(model).hidden_size

@@ -9,7 +9,7 @@ and context tokens get none of them.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Mapping, Optional
+from typing import Any, Callable, Mapping, Optional, Sequence
 
 import torch
 from torch import Tensor
@@ -83,6 +83,11 @@ class Qwen25VLAdapter(NativeHost):
 
     def family(self, model: Any) -> str:
         return self.language
+
+    def vocabulary_fields(self, model: Any) -> Sequence[tuple[Any, str]]:
+        """Also the size beside the language model's, which the loss of 4.55 reads."""
+        outer = ((model.config, "vocab_size"),) if "vocab_size" in vars(model.config) else ()
+        return (*super().vocabulary_fields(model), *outer)
 
     def grid(self, model: Any) -> tuple[int, int]:
         cells = self.image_size(model) // self._cell(model)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Mapping
 
 from sama_plugin.errors import CheckpointError
+from sama_plugin.model.importers.spm_tokenizer import write_fast_tokenizer
 
 _COPIED = (
     *("tokenizer*", "vocab*", "merges.txt", "added_tokens.json", "special_tokens_map.json"),
@@ -37,16 +38,21 @@ _PHI3 = (
     f"{_CONTENT}{{{{ '<|end|>\n' }}}}{{% endfor %}}"
     "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
 )
-TEMPLATES = {"qwen_chat": _CHATML, "internlm2_chat": _CHATML, "phi3_chat": _PHI3}
-"""Chat templates by the name in the config.json of SAMA and Sa2VA."""
+_INTERNLM = "{{ bos_token }}" + _CHATML
+TEMPLATES = {"qwen_chat": _CHATML, "internlm2_chat": _INTERNLM, "phi3_chat": _PHI3}
+"""Chat templates by the name in the config.json of SAMA and Sa2VA; InternLM2's tokenizer opens
+every text with its first token.
+"""
 
 
 def copy_tokenizer(source: Path, folder: Path, config: Mapping[str, Any]) -> None:
     """Tokenizer, processor and generation files, without pointers to remote code, with the chat
     template that `config` names.
 
+    A tokenizer that is remote code around a sentencepiece model becomes a fast one.
+
     Raises:
-        CheckpointError: the tokenizer is remote code only.
+        CheckpointError: the tokenizer is remote code only, or its model is damaged.
     """
     for pattern in _COPIED:
         for file in source.glob(pattern):
@@ -54,7 +60,8 @@ def copy_tokenizer(source: Path, folder: Path, config: Mapping[str, Any]) -> Non
     settings = folder / "tokenizer_config.json"
     described = json.loads(settings.read_text(encoding="utf-8")) if settings.exists() else {}
     if "AutoTokenizer" in described.pop("auto_map", {}):
-        _check_portable(source, described)
+        if not (source / "tokenizer.json").is_file():
+            _make_portable(source, described, folder)
         described["tokenizer_class"] = "PreTrainedTokenizerFast"
     template = TEMPLATES.get(config.get("template"))
     if template is not None:
@@ -65,12 +72,16 @@ def copy_tokenizer(source: Path, folder: Path, config: Mapping[str, Any]) -> Non
         settings.write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n")
 
 
-def _check_portable(source: Path, described: Mapping[str, Any]) -> None:
-    if not (source / "tokenizer.json").is_file():
+def _make_portable(source: Path, described: dict[str, Any], folder: Path) -> None:
+    """`tokenizer.json` from `tokenizer.model`, which is left behind."""
+    if not (source / "tokenizer.model").is_file():
         name = described.get("tokenizer_class", "of its own")
         raise CheckpointError(
-            f"the tokenizer of {source} is remote code ({name}) and has no tokenizer.json, without "
-            "which nothing else can load it. Where you trust that code, make the file once: "
-            f"AutoTokenizer.from_pretrained({str(source)!r}, trust_remote_code=True, "
-            f"use_fast=True).save_pretrained({str(source)!r})"
+            f"the tokenizer of {source} is remote code ({name}) and has neither tokenizer.json nor "
+            "tokenizer.model, without which nothing else can load it. Where you trust that code, "
+            f"make the file once: AutoTokenizer.from_pretrained({str(source)!r}, "
+            f"trust_remote_code=True, use_fast=True).save_pretrained({str(source)!r})"
         )
+    write_fast_tokenizer(source, described, folder / "tokenizer.json")
+    (folder / "tokenizer.model").unlink()
+    described.setdefault("chat_template", _INTERNLM)

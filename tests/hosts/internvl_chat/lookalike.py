@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Mapping
 
 import torch
 
 from tests.hosts.tiny import SIDE, _made, text_config
 
 TREE = Path(__file__).with_name("tree")
+EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 def classes() -> Any:
@@ -21,11 +23,13 @@ def classes() -> Any:
     return importlib.import_module("internvl.model.internvl_chat")
 
 
-def internvl_chat(seed: int = 0, family: str = "qwen2", **changes: Any) -> tuple[Any, Any]:
-    """(model, tokenizer)."""
+def internvl_chat(
+    seed: int = 0, family: str = "qwen2", text: Mapping[str, Any] = EMPTY, **changes: Any
+) -> tuple[Any, Any]:
+    """(model, tokenizer); `text` changes the language model, `changes` the whole."""
     vision = {"hidden_size": 24, "image_size": SIDE, "patch_size": 8}
-    text = text_config(family, tie_word_embeddings=False, architectures=["Qwen2ForCausalLM"])
-    config = classes().InternVLChatConfig(vision, text, **changes)
+    own = {"tie_word_embeddings": False, "architectures": ["Qwen2ForCausalLM"], **text}
+    config = classes().InternVLChatConfig(vision, text_config(family, **own), **changes)
     model, tokenizer = _made(Holder, config, seed)
     model.img_context_token_id = tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")
     return model, tokenizer

@@ -55,9 +55,11 @@ def launch(
     steps: int,
     *more: str,
     module: str = "sama_plugin",
+    script: str = SCRIPT,
+    out: str = "out",
     **changes,
 ) -> str:
-    line = ["-m", module, SCRIPT, *flags(where, where / "out", steps, **changes)]
+    line = ["-m", module, script, *flags(where, where / out, steps, **changes)]
     config = where / "plugin.yaml"
     return python([*line, "--plugin", "sama", "--plugin.config", config, *more], root, overlay)
 
@@ -101,10 +103,38 @@ def test_spawned_workers_find_our_records(trained):
     assert len(losses(said, "loss_mask_dice")) == 2
 
 
+PACKED = {
+    "use_packed_ds": True,
+    "per_device_train_batch_size": 1,
+    "group_by_length": False,
+    "max_packed_tokens": 2048,
+    "replacement": True,
+    "loss_reduction": "square",
+}
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_packed_rows_train(trained, attention):
+    overlay, where, _ = trained
+    chosen = ("--plugin.attention", attention)
+    said = launch(where, tree(), overlay, 2, *chosen, out=f"packed_{attention}", **PACKED)
+    assert "packed rows: samples are told apart by" in said
+    assert len(losses(said, "loss_mask_dice")) == 2
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_script_of_pre_training_trains(trained, packed):
+    overlay, where, _ = trained
+    script = SCRIPT.replace("finetune", "pretrain")
+    changes = PACKED if packed else {"group_by_length": False}
+    said = launch(where, tree(), overlay, 2, script=script, out=f"pretrained_{packed}", **changes)
+    assert len(losses(said, "loss_mask_dice")) == 2
+
+
 @pytest.mark.parametrize(
     ("more", "changes", "message"),
     [
-        ((), {"use_packed_ds": True}, "--use_packed_ds True: packing joins and cuts samples"),
+        ((), {**PACKED, "allow_overflow": True}, "--allow_overflow True: samples are cut"),
         (("--plugin.allow-unverified", "x"), {}, "--plugin.allow-unverified x: no such patch"),
     ],
 )
@@ -125,3 +155,6 @@ def test_lora_where_the_tree_has_none(tmp_path):
     assert len(losses(said, "loss_mask_dice")) == 4
     found = report(python(["-m", HELPER, "chat", tmp_path, root], root, overlay))
     assert found["missing"] == [] and found["unexpected"] == [], found
+    packed = launch(tmp_path, root, overlay, 2, module=averaging, out="packed", **PACKED)
+    assert "packed rows: samples are told apart by" in packed
+    assert len(losses(packed, "loss_mask_dice")) == 2
