@@ -171,9 +171,9 @@ def test_a_clip_is_spoken_and_tracked_in_one_pass(tiny_sama, clip_cases, talkati
     tracked, spoken, ground = [], [], Grounder.ground
     speak = together.generate_together
 
-    def grounds(self, states, plan, **options):
+    def grounds(self, states, shown, plan, **options):
         tracked.append(len(states))
-        return ground(self, states, plan, **options)
+        return ground(self, states, shown, plan, **options)
 
     def speaks(sama, requests, **options):
         spoken.append(len(requests))
@@ -215,12 +215,12 @@ def break_grounding(monkeypatch, sama, case):
     """Tracking fails whenever the state that `case` gives is among the states."""
     ground, bad = Grounder.ground, []
 
-    def grounds(self, states, plan, **options):
+    def grounds(self, states, shown, plan, **options):
         if not bad:
             bad.append(states[0])
         if any(torch.allclose(state, bad[0], atol=1e-4) for state in states):
             raise RegionError("no such thing")
-        return ground(self, states, plan, **options)
+        return ground(self, states, shown, plan, **options)
 
     monkeypatch.setattr(Grounder, "ground", grounds)
     assert next(answer_cases(sama, [case], **ASKING)).error
