@@ -15,7 +15,7 @@ from sama_plugin.model.config import SamaConfig
 from sama_plugin.settings import load_yaml
 from sama_plugin.train.config import HostConfig, TrainConfig, TrainSettings
 
-SHARES = {"dialogues": 1.8, "regions": 0.8, "expressions": 1.4, "chat": 0.7}
+SHARES = {"dialogues": 1.7, "regions": 0.9, "expressions": 1.4, "chat": 1.0}
 """How often each kind of data is seen. Plain chat keeps the base's own words alive."""
 CONFIG = Path(__file__).parents[2] / "configs" / "mini.yaml"
 
