@@ -38,6 +38,7 @@ from sama_plugin.miniworld.cases import Case
 from sama_plugin.miniworld.demo_page import gallery, loss_curve, score_table, with_truth
 from sama_plugin.miniworld.evaluate import FIRST_SEED, METRICS, evaluate
 from sama_plugin.miniworld.lesson import lesson, mini_config, prepare
+from sama_plugin.miniworld.memory import peak_gigabytes
 from sama_plugin.miniworld.scene import SceneFolder
 from sama_plugin.miniworld.script import Script, play, scripts
 from sama_plugin.miniworld.things import FPS
@@ -222,7 +223,7 @@ def _report(
         "aggregator_gain": _gain().get("gain"),
         "train_seconds": round(taught.seconds, 1),
         "total_seconds": round(seconds, 1),
-        "peak_rss_gb": round(peak_gigabytes(options.workers), 2),
+        "peak_rss_gb": round(_peak(options, before, after), 2),
         "encodes_per_frame": after["encodes_per_frame"],
         "seeds": {
             "training": options.seed,
@@ -234,16 +235,10 @@ def _report(
     }
 
 
-def peak_gigabytes(workers: int) -> float:
-    """At most so much memory was resident at once: this process's peak, and the largest child's for
-    each of `workers`.
-    """
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    here = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return (here + (child * workers if workers > 1 else 0)) * unit / 1e9
+def _peak(options: DemoOptions, *scored: dict[str, Any]) -> float:
+    """At most so much memory was resident at once, in GB: this process's peak, and the workers'."""
+    workers = max(one["peak_rss_gb"] for one in scored) if options.workers > 1 else 0.0
+    return peak_gigabytes() + workers
 
 
 def _gain() -> dict[str, Any]:

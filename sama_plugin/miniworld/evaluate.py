@@ -22,6 +22,7 @@ from sama_plugin.infer.session import VideoSession
 from sama_plugin.media.frames import FramePolicy
 from sama_plugin.media.tracks import MaskTrack
 from sama_plugin.miniworld.cases import Case, clip_cases, with_regions_of
+from sama_plugin.miniworld.memory import peak_gigabytes
 from sama_plugin.model.attach import SamaModel
 
 METRICS = (
@@ -110,7 +111,8 @@ def evaluate(
         wanted: which of them are scored; a function of a module, so that workers can import it.
 
     Returns:
-        {"scores": {metric: {"value", "n", "low", "high", "kinds"}}, "encodes_per_frame", "clips"}.
+        {"scores": {metric: {"value", "n", "low", "high", "kinds"}}, "encodes_per_frame", "clips",
+        "peak_rss_gb": the workers' together, if there are several}.
     """
     seeds = range(first_seed, first_seed + clips)
     results = []
@@ -118,12 +120,14 @@ def evaluate(
     for result in _run(model, adapter, jobs, workers):
         results.append(result)
         progress(len(results), clips)
-    scores = [score for found, _, _ in results for score in found]
-    used = [(encodes, frames) for _, encodes, frames in results if encodes]
+    scores = [score for (found, _, _), _ in results for score in found]
+    used = [(encodes, frames) for (_, encodes, frames), _ in results if encodes]
+    peak = max((peak for _, peak in results), default=0.0)
     return {
         "scores": {metric: _summary(scores, metric) for metric in METRICS},
         "encodes_per_frame": max((encodes / frames for encodes, frames in used), default=0.0),
         "clips": clips,
+        "peak_rss_gb": peak * max(1, workers),
     }
 
 
@@ -265,5 +269,5 @@ def _open(model: str, adapter: Optional[Path], threads: int) -> None:
     _MODEL["sama"] = fold_lora(load_sama(model, adapter))
 
 
-def _work(job: _Job) -> tuple[list[Score], int, int]:
-    return score_clip(_MODEL["sama"], *job)
+def _work(job: _Job) -> tuple[tuple[list[Score], int, int], float]:
+    return score_clip(_MODEL["sama"], *job), peak_gigabytes()

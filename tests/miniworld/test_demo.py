@@ -34,7 +34,12 @@ def scores(value, n=10):
     """`evaluate(...)` of a model that is equally good at everything."""
     low, high = max(0.0, value - 0.1), min(1.0, value + 0.1)
     one = {"value": value, "n": n, "low": low, "high": high, "kinds": {}}
-    return {"scores": dict.fromkeys(METRICS, one), "encodes_per_frame": 1.0, "clips": n}
+    return {
+        "scores": dict.fromkeys(METRICS, one),
+        "encodes_per_frame": 1.0,
+        "clips": n,
+        "peak_rss_gb": 1.0,
+    }
 
 
 def test_a_script_is_the_same_every_time(found, tmp_path):

@@ -13,9 +13,7 @@ def test_without_moments_it_is_linear_relu_linear():
     weights = head.state_dict()
     assert set(weights) == {"0.weight", "0.bias", "2.weight", "2.bias"}
     hidden = linear(states, weights["0.weight"], weights["0.bias"]).relu()
-    torch.testing.assert_close(
-        head(states), linear(hidden, weights["2.weight"], weights["2.bias"])
-    )
+    torch.testing.assert_close(head(states), linear(hidden, weights["2.weight"], weights["2.bias"]))
 
 
 def test_moments_start_silent_and_are_heard_after_a_step():
