@@ -45,6 +45,7 @@ class TrainSettings:
     seed: int = 0
     max_length: int = 8192  # tokens; a longer sample is an error, never cut
     packing: bool = False  # the samples of a micro-step share one row, without padding
+    base_weight: float = 0.0  # on plain chat: of the divergence from the base's own answers
     epoch_samples: Optional[int] = None  # by the sources' weights; None: each source in full
     workers: int = 0  # data loading processes
     gradient_checkpointing: bool = False
@@ -72,6 +73,15 @@ class TrainConfig:
         if self.model.quantize == "4bit" and self.sama.lora.r == 0:
             raise ConfigError(
                 "model.quantize 4bit trains adapters only, but sama.lora.r is 0; set sama.lora.r"
+            )
+        alone = self.sama.lora.r == 0 or self.train.deepspeed or self.train.packing
+        if self.train.base_weight and alone:
+            raise ConfigError(
+                f"train.base_weight {self.train.base_weight:g} compares plain samples with the "
+                "host without its LoRA, row by row in a forward of their own: it needs sama.lora.r "
+                "above 0, no packing and no DeepSpeed "
+                f"(sama.lora.r {self.sama.lora.r}, train.packing {self.train.packing}, "
+                f"train.deepspeed {self.train.deepspeed})"
             )
         if self.train.deepspeed and self.sama.lora.r == 0:
             raise ConfigError(

@@ -101,6 +101,7 @@ def build_trainer(config: TrainConfig, callbacks: Sequence[Any] = ()) -> Any:
             settings.lora_learning_rate,
             settings.mask_decoder_learning_rate,
         ),
+        base_weight=settings.base_weight,
         train_dataset=dataset,
         data_collator=collator,
         callbacks=list(callbacks),

@@ -21,6 +21,7 @@ from sama_plugin.errors import PluginError
 from sama_plugin.model.attach import SamaModel
 from sama_plugin.model.checkpoint import FOLDER, load_adapter
 from sama_plugin.train import saving
+from sama_plugin.train.base_answers import base_logits, divergence, plain_rows
 from sama_plugin.train.canary import Canary
 from sama_plugin.train.groups import Rates, parameter_groups
 from sama_plugin.train.meter import LossMeter
@@ -33,9 +34,12 @@ class SamaTraining:
 
     sama: SamaModel
 
-    def start_sama(self, sama: SamaModel, rates: Optional[Rates] = None) -> None:
+    def start_sama(
+        self, sama: SamaModel, rates: Optional[Rates] = None, base_weight: float = 0.0
+    ) -> None:
         """Call once after the Trainer's constructor."""
         self._refuse()
+        self.base_weight = base_weight
         self.sama, self.rates = sama, rates or Rates()
         self.meter, self.canary = LossMeter(), Canary(sama)
         self.stage: Optional[Path] = None
@@ -69,9 +73,22 @@ class SamaTraining:
         inputs = uniform_inputs(inputs, self.sama, self.sharded)
         with self.canary.watch(inputs):
             loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
+        parts = dict(self.sama.last_losses)
+        if model.training and self.base_weight:
+            parts["base"] = self._from_base(inputs, outputs.logits)
+            loss = loss + parts["base"]
         if model.training:
-            self.meter.add(self.sama.last_losses, 1 / self._micro_steps())
+            self.meter.add(parts, 1 / self._micro_steps())
         return (loss, outputs) if return_outputs else loss
+
+    def _from_base(self, inputs: dict[str, Any], logits: torch.Tensor) -> torch.Tensor:
+        rows = plain_rows(inputs["sama"]).to(logits.device)
+        if not len(rows):
+            return logits.new_zeros(())
+        model = self.accelerator.unwrap_model(self.model)
+        ours = torch.tensor(self.sama.ids.in_order(), device=logits.device)
+        base = base_logits(self.sama, model, inputs, rows)
+        return self.base_weight * divergence(logits[rows], base, inputs["labels"][rows], ours)
 
     def _micro_steps(self) -> int:
         """Micro-steps of the step under way; at the end of an epoch there may be fewer."""
@@ -163,7 +180,8 @@ class SamaTrainer(SamaTraining, Trainer):
     Args:
         sama: the handle that `attach` returned.
         model: the model to call: the host, or the PeftModel around it.
-        rates: learning rates by part; the rest of the arguments are the Trainer's.
+        rates: learning rates by part. base_weight: see `base_answers.py`. The rest of the
+            arguments are the Trainer's.
     """
 
     def __init__(
@@ -173,7 +191,8 @@ class SamaTrainer(SamaTraining, Trainer):
         args: Any,
         *,
         rates: Optional[Rates] = None,
+        base_weight: float = 0.0,
         **kwargs: Any,
     ):
         super().__init__(model=model, args=args, **kwargs)
-        self.start_sama(sama, rates)
+        self.start_sama(sama, rates, base_weight)
