@@ -119,7 +119,8 @@ def _cases(
     for case in reversed(material.cases):
         first[case.video] = case.key
     values = {key: value for key, value in values.items() if key in cases or key in first}
-    chosen = choose(values or dict.fromkeys(cases, 0.0))
+    grounded = {key for key, case in cases.items() if case.sample.turns[-1].targets}
+    chosen = choose(values or dict.fromkeys(cases, 0.0), grounded)
     chosen = chosen if values else {"random": [*chosen["random"], *chosen["best"]]}
     parts = []
     (out / PICTURES).mkdir(exist_ok=True)
