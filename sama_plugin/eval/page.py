@@ -92,6 +92,7 @@ def _kinds(summary: Mapping[str, Any]) -> str:
         (row["metric"], row["reading"], kind, _number(one["value"]), str(one["n"]))
         for row in summary["metrics"]
         for kind, one in row["kinds"].items()
+        if len(row["kinds"]) > 1
     ]
     if not rows:
         return ""
