@@ -169,7 +169,8 @@ class VideoSession:
         Raises:
             RegionError: an unknown name is mentioned, or a placeholder is typed.
             SlotError: the conversation is longer than the host reads.
-            The conversation is unchanged in both cases.
+            The conversation is unchanged in both cases. Where only the masks fail (more objects
+            than `TrackOptions.most`), the words are kept.
         """
         began = time.perf_counter()
         emit = stream or _ignore
