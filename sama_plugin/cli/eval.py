@@ -4,6 +4,7 @@ sama eval mini                       # the packaged mini and its adapter, a few 
 sama eval mini --full --json         # at least 2,000 cases of each number
 sama eval mini --adapter out/demo
 sama eval sama-bench-g --data sama_bench.json --model OpenGVLab/InternVL3-8B-hf --adapter out/8b
+sama eval sama-bench-g --data mevis.json lvvis_[01].json ref_youtube_vos_[01].json VidSTG_[0-7].json
 sama eval videorefer-bench-q --data Q.json --mode multi --out out/q    # resumes what was begun
 sama eval videorefer-bench-d --data D.json --judge http://host:8000/v1 --judge-model NAME
 sama eval mini-sama-bench-g --json   # the same benchmark on the mini world: nothing to download
@@ -116,8 +117,12 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _add_suite_arguments(parser: argparse.ArgumentParser) -> None:
+    from sama_plugin.eval.asking import TOGETHER
+
     suite = parser.add_argument_group("benchmarks with data files")
-    suite.add_argument("--data", type=Path, help="annotation file of the benchmark")
+    suite.add_argument(
+        "--data", type=Path, nargs="+", help="annotation file of the benchmark, or all its shards"
+    )
     suite.add_argument("--root", type=Path, help="media folder (default: that of --data)")
     suite.add_argument(
         "--mode", choices=("single", "multi"), default="single", help="frames pointed at"
@@ -128,6 +133,9 @@ def _add_suite_arguments(parser: argparse.ArgumentParser) -> None:
     )
     suite.add_argument("--limit", type=int, default=0, help="only the first cases (0: all)")
     suite.add_argument("--max-new-tokens", type=int, default=512, help="longest answer")
+    suite.add_argument(
+        "--together", type=int, default=TOGETHER, help="questions of a clip in one batch (1: none)"
+    )
     suite.add_argument(
         "--similarity", default="words", help="phrases of Recall: words, or a text encoder's path"
     )

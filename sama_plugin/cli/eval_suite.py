@@ -27,10 +27,13 @@ def run_suite(args: argparse.Namespace) -> int:
     """Answer, score, print; the exit code."""
     if args.data is None:
         raise ConfigError(f"{args.benchmark} needs --data, its annotation file")
-    if not args.data.is_file():
-        raise ConfigError(f"--data {args.data}: no such file")
+    for place, file in enumerate(args.data):
+        if not file.is_file():
+            raise ConfigError(f"--data {file}: no such file")
+        if file in args.data[:place]:
+            raise ConfigError(f"--data {file} is given twice; its cases would count twice")
     out = args.out or Path("out/eval") / args.benchmark
-    root = args.root if args.root is not None else args.data.parent
+    root = args.root if args.root is not None else args.data[0].parent
     return _run(args, args.benchmark, args.data, root, out)
 
 
@@ -46,7 +49,7 @@ def run_twin(args: argparse.Namespace, twin: Twin, clips: int) -> int:
     if rank.first:
         twin.make(folder, clips)
     rank.meet()
-    return _run(args, twin.suite, folder / twin.file, folder / twin.root, out)
+    return _run(args, twin.suite, [folder / twin.file], folder / twin.root, out)
 
 
 class Twin(Protocol):
@@ -60,11 +63,11 @@ class Twin(Protocol):
         """Write the files of so many clips; the same ones every time."""
 
 
-def _run(args: argparse.Namespace, suite: str, data: Path, root: Path, out: Path) -> int:
-    if args.limit < 0 or args.max_new_tokens < 1:
+def _run(args: argparse.Namespace, suite: str, data: Sequence[Path], root: Path, out: Path) -> int:
+    if args.limit < 0 or args.max_new_tokens < 1 or args.together < 1:
         raise ConfigError(
-            f"--limit is {args.limit} and --max-new-tokens {args.max_new_tokens}; not negative, "
-            "and at least 1"
+            f"--limit is {args.limit}, --max-new-tokens {args.max_new_tokens} and --together "
+            f"{args.together}; not negative, and at least 1"
         )
     rank = of_this_process()
     selection = Selection(args.mode, args.split, args.history)
@@ -97,11 +100,15 @@ class _Answerer:
                 load_sama(self.args.model, self.args.adapter, self.rank.device())
             )
         yield from answer_cases(
-            self._sama, cases, masks=self.masks, max_new_tokens=self.args.max_new_tokens
+            self._sama,
+            cases,
+            masks=self.masks,
+            max_new_tokens=self.args.max_new_tokens,
+            together=self.args.together,
         )
 
 
-def _settings(args: argparse.Namespace, suite: str, data: Path) -> dict[str, Any]:
+def _settings(args: argparse.Namespace, suite: str, data: Sequence[Path]) -> dict[str, Any]:
     """What the answers depend on; a resumed run must have the same."""
     from sama_plugin.infer.load import find_adapter_folder
 
@@ -110,12 +117,13 @@ def _settings(args: argparse.Namespace, suite: str, data: Path) -> dict[str, Any
         "suite": suite,
         "model": args.model,
         "adapter_sha256": harness.file_hash(find_adapter_folder(args.model, args.adapter)),
-        "data_sha256": harness.file_hash(data),
+        "data_sha256": harness.files_hash(data),
         "mode": args.mode,
         "split": args.split,
         "history": args.history,
         "limit": args.limit,
         "max_new_tokens": args.max_new_tokens,
+        "together": args.together,
     }
 
 

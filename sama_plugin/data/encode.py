@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Optional, Protocol, Sequence
 
 from sama_plugin.data.questions import HostQuestions, Question, QuestionReader
 from sama_plugin.dialog import spans
+from sama_plugin.dialog.pointing import Pointing, inline
 from sama_plugin.dialog.released import WORDINGS
 from sama_plugin.dialog.sample import IMAGE_MARK, Media, Region, Sample, Turn
 from sama_plugin.dialog.spans import Layout, Segment
 from sama_plugin.dialog.template import ChatTemplate
-from sama_plugin.dialog.tokens import REGION_MARK, token_ids
+from sama_plugin.dialog.tokens import token_ids
 from sama_plugin.dialog.wording import TextEncoder
 from sama_plugin.errors import DataError
 
@@ -89,6 +90,7 @@ class Encoder:
             never a region.
         wording: what stands between frames, context and question; by default the host's own.
         questions: how the aggregator reads questions; by default as the host's tokens.
+        pointing: where the regions of a question stand; by default at their mention.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Encoder:
         max_question: Optional[int] = None,
         wording: Optional[Wording] = None,
         questions: Optional[QuestionReader] = None,
+        pointing: Pointing = inline,
     ):
         self.wording = wording or HostWording(adapter)
         self.text = TextEncoder(tokenizer)
@@ -111,6 +114,7 @@ class Encoder:
         self.tokens_per_frame = tokens_per_frame
         self.region_slots = region_slots
         self.max_length = max_length
+        self.pointing = pointing
         self.questions = questions or HostQuestions(self.text, max_question)
 
     def encode(
@@ -156,8 +160,9 @@ class Encoder:
         else:
             segments += self._literal(self.template.assistant_close + self.template.user_open)
         segments += spans.context(len(plan.aggregator), self.wording.context_end(len(turn.regions)))
-        regions = self._slots(turn.regions, slots)
-        segments += self._question_segments(turn.user, regions, media.kind == "images")
+        touching = bool(segments) and not segments[-1].text.endswith("\n")
+        asked = self.pointing(turn.user, self._slots(turn.regions, slots), touching)
+        segments += self._with_images(asked) if media.kind == "images" else asked
         segments += self._literal(self.template.assistant_open)
         return spans.lay(segments, self.text)
 
@@ -197,13 +202,14 @@ class Encoder:
     def _slots(self, regions: Sequence[Region], slots: Optional[Sequence[int]]) -> Sequence[int]:
         return [self.region_slots] * len(regions) if slots is None else slots
 
-    def _question_segments(
-        self, user: str, slots: Sequence[int], inline_images: bool
-    ) -> list[Segment]:
+    def _with_images(self, asked: Sequence[Segment]) -> list[Segment]:
+        """A question whose pictures stand where it has them."""
         segments: list[Segment] = []
-        for number, words in enumerate(user.split(REGION_MARK)):
-            segments += spans.region(slots[number - 1]) if number else ()
-            for image, text in enumerate(words.split(IMAGE_MARK) if inline_images else [words]):
+        for segment in asked:
+            if segment.kind != "text":
+                segments.append(segment)
+                continue
+            for image, text in enumerate(segment.text.split(IMAGE_MARK)):
                 segments += self._frames(1, video=False) if image else ()
                 text = text[1:] if image and text.startswith("\n") else text
                 segments.append(Segment("text", text))

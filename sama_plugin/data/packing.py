@@ -65,7 +65,12 @@ def bins(lengths: Sequence[int], capacity: int) -> list[list[int]]:
 
 
 def check_packs(model: Any) -> None:
-    """Raises HostError where a host's decoder would not keep packed samples apart."""
+    """Raises HostError where a host's decoder would not keep packed samples apart.
+
+    Beside what its configuration says, it is tried on two short samples, because some decoders
+    (gpt_oss) make their masks without the positions. Not where the weights are partitioned
+    (ZeRO-3), nor for flash attention, which runs on the GPU only and reads the positions itself.
+    """
     config = getattr(model.config, "text_config", None) or model.config
     attention = getattr(config, "_attn_implementation", None)
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
@@ -79,3 +84,32 @@ def check_packs(model: Any) -> None:
             f"{type(model).__name__} attends by {attention!r}, which is not known to keep packed "
             f"samples apart; use one of {', '.join(ATTENTION)}, or train without packing"
         )
+    partitioned = any(hasattr(parameter, "ds_id") for parameter in model.parameters())
+    if not partitioned and not attention.startswith("fl") and _leaks(model):
+        raise HostError(
+            f"{config.model_type} with attention {attention!r} lets packed samples see each other: "
+            "it makes its masks without the positions. Use flash_attention_2 (model.attention), or "
+            "train without packing"
+        )
+
+
+@torch.no_grad()
+def _leaks(model: Any) -> bool:
+    """Whether what stands before a packed sample changes its states."""
+    decoder, training = model.get_decoder(), model.training
+    weight = model.get_input_embeddings().weight
+    words = torch.arange(12, device=weight.device) % weight.shape[0]
+    embeds = weight[words].detach()[None]  # (1, 12, C)
+    positions = torch.tensor([[*range(5), *range(7)]], device=weight.device)
+    other = torch.cat([embeds[:, :5].flip(1), embeds[:, 5:]], dim=1)
+    model.eval()
+    try:
+        first, second = (
+            decoder(inputs_embeds=one, position_ids=positions, use_cache=False).last_hidden_state
+            for one in (embeds, other)
+        )
+    finally:
+        model.train(training)
+    drift = (first - second)[:, 5:].abs().max()
+    # not to the bit: experts are grouped by what all tokens chose
+    return bool(drift > 0.02 * first[:, 5:].abs().max().clamp(min=1e-6))

@@ -17,6 +17,7 @@ import numpy as np
 
 from sama_plugin.dialog.sample import Region
 from sama_plugin.errors import ConfigError
+from sama_plugin.logs import warn_once
 from sama_plugin.media.masks import box_of, resize_area
 from sama_plugin.registry import Registry
 
@@ -28,6 +29,8 @@ REGION_RULES = Registry(
         "videorefer": "sama_plugin.data.regions:videorefer_rule",
         "videorefer-released": "sama_plugin.data.regions:released_videorefer_rule",
         "pixelrefer": "sama_plugin.data.regions:pixelrefer_rule",
+        "sa2va": "sama_plugin.data.regions:sa2va_rule",
+        "sa2va-released": "sama_plugin.data.regions:released_sa2va_rule",
     },
 )
 
@@ -230,6 +233,43 @@ class PixelReferRule:
         return box, np.where(area >= area.max() / 2, area, 0)
 
 
+@dataclass(frozen=True)
+class Sa2vaRule:
+    """Every cell of a frame under the mask, resized by nearest neighbour.
+
+    `least` is what a mask gets that falls between the centres: 1, the cell it covers most; 0 in the
+    released code, where the model is told of a region and shown nothing.
+    """
+
+    sized: ClassVar[bool] = True
+    grid: tuple[int, int]
+    shape_size: int  # of shapes that nobody reads
+    least: int = 1
+
+    def slots(self, region: Region, size: Sequence[int]) -> int:
+        return sum(int(self._cells(mask).sum()) for mask in frame_masks(region, size).values())
+
+    def entries(self, regions: Sequence[Region], size: Sequence[int]) -> RegionEntries:
+        owner, seen, masks = per_frame(regions, size)
+        cells = [self._cells(mask) for mask in masks]
+        shapes = [np.zeros((self.shape_size, self.shape_size))] * len(cells)
+        return stacked(self, owner, seen, cells, shapes)
+
+    def _cells(self, mask: np.ndarray) -> np.ndarray:
+        """(N,) ones at the covered cells."""
+        cells = nearest(mask, *self.grid).reshape(-1)
+        if not cells.any() and self.least:
+            cells[resize_area(mask, *self.grid).argmax()] = 1
+        if not cells.any():
+            warn_once(
+                "sa2va-region",
+                f"a region of {int(mask.sum())} pixels lies between the cells of Sa2VA's "
+                f"{self.grid[0]}x{self.grid[1]} grid: the model is told of it and shown nothing of "
+                "it, as released; point at something larger, or set compat: default",
+            )
+        return cells
+
+
 def frame_masks(region: Region, size: Sequence[int]) -> dict[int, np.ndarray]:
     """The region's pixels on every frame it is pointed on, ascending; prompts on one frame
     together.
@@ -330,3 +370,13 @@ def released_videorefer_rule(
 def pixelrefer_rule(config: Any, grid: tuple[int, int], seed: int) -> PixelReferRule:
     """For `kind: pixelrefer`."""
     return PixelReferRule(grid, config.shape_size, config.cells, config.margin)
+
+
+def sa2va_rule(config: Any, grid: tuple[int, int], seed: int) -> Sa2vaRule:
+    """For `kind: sa2va`."""
+    return Sa2vaRule(grid, config.shape_size)
+
+
+def released_sa2va_rule(config: Any, grid: tuple[int, int], seed: int) -> Sa2vaRule:
+    """For `kind: sa2va` with `compat: released`."""
+    return Sa2vaRule(grid, config.shape_size, least=0)

@@ -81,24 +81,30 @@ class Predictions(Mapping[str, Prediction]):
 
 def read_material(
     name: str,
-    data: Union[str, Path],
+    data: Union[str, Path, Sequence[Union[str, Path]]],
     root: Union[str, Path],
     *,
     selection: Selection = Selection(),  # noqa: B008  (frozen)
     limit: int = 0,
 ) -> Material:
-    """Cases of a benchmark file; records that cannot be used are listed, not replaced.
+    """Cases of a benchmark file, or of its shards as one benchmark; records that cannot be used are
+    listed, not replaced.
 
     Raises:
         DataError: no record can be used.
     """
-    report = Quarantine()
-    samples = list(SUITES.get(name).read(data, root, report, selection))
+    report, read = Quarantine(), SUITES.get(name).read
+    files = [data] if isinstance(data, (str, Path)) else list(data)
+    samples = [sample for file in files for sample in read(file, root, report, selection)]
     cases, doubled = make_cases(samples[:limit] if limit else samples)
     bad = [str(error) for error in report.dropped]
     if not cases:
         first = f"; the first: {bad[0]}" if bad else ""
-        raise DataError(f"no usable record for {name}{first}", file=str(data), reason="no_cases")
+        raise DataError(
+            f"no usable record for {name}{first}",
+            file=", ".join(map(str, files)),
+            reason="no_cases",
+        )
     return Material(cases, doubled, bad)
 
 
@@ -219,6 +225,12 @@ def file_hash(path: Union[str, Path]) -> str:
             while piece := stream.read(1 << 20):
                 digest.update(piece)
     return digest.hexdigest()
+
+
+def files_hash(paths: Sequence[Path]) -> str:
+    """`file_hash` of one file; of several, SHA-256 of their hashes in order."""
+    hashes = [file_hash(path) for path in paths]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:

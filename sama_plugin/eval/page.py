@@ -92,6 +92,7 @@ def _kinds(summary: Mapping[str, Any]) -> str:
         (row["metric"], row["reading"], kind, _number(one["value"]), str(one["n"]))
         for row in summary["metrics"]
         for kind, one in row["kinds"].items()
+        if len(row["kinds"]) > 1
     ]
     if not rows:
         return ""
@@ -119,7 +120,8 @@ def _cases(
     for case in reversed(material.cases):
         first[case.video] = case.key
     values = {key: value for key, value in values.items() if key in cases or key in first}
-    chosen = choose(values or dict.fromkeys(cases, 0.0))
+    grounded = {key for key, case in cases.items() if case.sample.turns[-1].targets}
+    chosen = choose(values or dict.fromkeys(cases, 0.0), grounded)
     chosen = chosen if values else {"random": [*chosen["random"], *chosen["best"]]}
     parts = []
     (out / PICTURES).mkdir(exist_ok=True)

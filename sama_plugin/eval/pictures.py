@@ -7,14 +7,16 @@ masks has one row with what the question points at. Used by `page`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Mapping, Sequence
+from typing import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from sama_plugin.errors import SamaError
+from sama_plugin.errors import DataError, SamaError
 from sama_plugin.eval.asking import Prediction
 from sama_plugin.eval.benchmarks.expressions import wanted_tracks
 from sama_plugin.eval.cases import Case
+from sama_plugin.eval.matching import greedy_admissible
+from sama_plugin.eval.track_ious import track_ious
 from sama_plugin.media.prompts import RegionPrompt
 from sama_plugin.media.tracks import MaskTrack
 from sama_plugin.media.video import open_video
@@ -27,12 +29,19 @@ FRAMES = 4
 SEED = 0
 
 
-def choose(values: Mapping[str, float], each: int = EACH) -> dict[str, list[str]]:
-    """Keys of the best, the worst and some random cases; no case twice."""
-    ranked = sorted(values, key=lambda key: (-values[key], key))
-    best = ranked[:each]
-    worst = [key for key in reversed(ranked) if key not in best][:each]
-    rest = [key for key in ranked if key not in (*best, *worst)]
+def choose(
+    values: Mapping[str, float], telling: Collection[str] = (), each: int = EACH
+) -> dict[str, list[str]]:
+    """Keys of the best, the worst and some random cases; no case twice. Of equal ones, those of
+    `telling` first: a case that asked for no mask and got none is right, but shows nothing.
+    """
+
+    def ranked(keys: Iterable[str], sign: int) -> list[str]:
+        return sorted(keys, key=lambda key: (sign * values[key], key not in telling, key))
+
+    best = ranked(values, -1)[:each]
+    worst = ranked(values.keys() - best, 1)[:each]
+    rest = ranked(values.keys() - best - set(worst), -1)
     order = np.random.default_rng(SEED).permutation(len(rest))[:each]
     return {"best": best, "worst": worst, "random": [rest[place] for place in order]}
 
@@ -52,14 +61,28 @@ def draw_case(case: Case, prediction: Prediction, path: Path) -> str:
         reader.close()
     fitting = [track for track in found if track.size == pictures.shape[1:3]]
     rows, labels = [], []
+    colours = {"reference": list(range(len(wanted))), "answer": _colours(wanted, fitting)}
     sides = {"reference": wanted, "answer": fitting} if wanted or fitting else {"": []}
     for side, tracks in sides.items():
         shown = prompts if side != "answer" else {}
-        drawn = overlay(pictures, tracks, indices=indices, prompts=shown)
+        ids = colours.get(side, ())
+        drawn = overlay(pictures, tracks, ids=ids, indices=indices, prompts=shown)
         rows += list(drawn)
         labels += [f"{side} · frame {index}".strip(" ·") for index in indices]
     write_jpeg(path, contact_sheet(rows, columns=len(indices), labels=labels, cell=300))
     return ""
+
+
+def _colours(wanted: Sequence[MaskTrack], found: Sequence[MaskTrack]) -> list[int]:
+    """The reference's colour for a mask that lies on it, another one for what lies on nothing."""
+    ids = list(range(len(wanted), len(wanted) + len(found)))
+    try:
+        ious = track_ious(wanted, found)
+    except DataError:  # clips of other lengths; the summary counts it
+        return ids
+    for one, other in greedy_admissible(ious, ious > 0):
+        ids[other] = one
+    return ids
 
 
 def _prompts(case: Case) -> dict[str, Sequence[RegionPrompt]]:

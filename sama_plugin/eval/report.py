@@ -19,6 +19,7 @@ def text(summary: Mapping[str, Any]) -> str:
         lines += [
             f"    {kind:{WIDTH - 4}}{'':>10}{one['value']:9.3f}{'':>20}{one['n']:7}"
             for kind, one in row["kinds"].items()
+            if len(row["kinds"]) > 1
         ]
     for metric, why in summary["not_computed"].items():
         lines.append(f"not computed: {metric}: {why}")

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Sequence, U
 from sama_plugin.data.encode import Encoder, wording_of
 from sama_plugin.data.questions import question_reader
 from sama_plugin.dialog import sample
+from sama_plugin.dialog.pointing import pointing_of
 from sama_plugin.dialog.stops import Stop
 from sama_plugin.errors import MediaError, RegionError, SlotError
 from sama_plugin.infer import regions as naming
@@ -102,6 +103,7 @@ class VideoSession:
             max_question=sama.config.aggregator.max_question,
             wording=wording_of(sama.adapter, sama.config.compat),
             questions=question_reader(sama.config.aggregator),
+            pointing=pointing_of(sama.config.region.kind),
         )
         self.stop = Stop.of(self._encoder.template, self._encoder.text)
         self._visual, self._grounder = self.video.visual, self.video.grounder
@@ -171,7 +173,8 @@ class VideoSession:
         Raises:
             RegionError: an unknown name is mentioned, or a placeholder is typed.
             SlotError: the conversation is longer than the host reads.
-            The conversation is unchanged in both cases.
+            The conversation is unchanged in both cases. Where only the masks fail (more objects
+            than `TrackOptions.most`), the words are kept.
         """
         began = time.perf_counter()
         emit = stream or _ignore

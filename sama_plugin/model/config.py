@@ -45,7 +45,7 @@ class AggregatorConfig:
 class RegionConfig:
     """How what the user points at becomes tokens."""
 
-    kind: str = "sama"  # a name in the region-encoder registry: sama, videorefer, pixelrefer
+    kind: str = "sama"  # a name in the region-encoder registry: sama, videorefer, pixelrefer, sa2va
     shape_size: int = 112
     shape_hidden: int = 1024
     unions: int = 4  # videorefer: tokens of a region seen on many frames, at most
@@ -106,4 +106,9 @@ class SamaConfig:
             raise ConfigError(
                 f"aggregator.hidden {self.aggregator.hidden} is not a multiple of "
                 f"aggregator.heads {self.aggregator.heads}"
+            )
+        if self.region.kind == "sa2va" and self.aggregator.kind != "none":
+            raise ConfigError(
+                f"region.kind sa2va gives nothing to an aggregator ({self.aggregator.kind}); set "
+                "aggregator.kind: none, as Sa2VA has it, or take another region.kind"
             )

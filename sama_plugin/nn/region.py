@@ -23,6 +23,7 @@ REGION_ENCODERS = Registry(
         "videorefer": "sama_plugin.nn.videorefer:build_videorefer",
         "videorefer-released": "sama_plugin.nn.videorefer_released:build_released_videorefer",
         "pixelrefer": "sama_plugin.nn.pixelrefer:build_pixelrefer",
+        "sa2va": "sama_plugin.nn.sa2va:build_sa2va",
     },
 )
 

@@ -39,7 +39,8 @@ class TrackOptions:
     "forward", "backward".
     half_memory: memories rounded to bfloat16, as stock stores them. through_input: logits pass
     through the network's input size on the way to the video's. batch: objects computed together at
-    most, which bounds memory.
+    most, which bounds what a step needs. most: objects followed at once at most, which bounds what
+    they remember (some 10 MB each at 1024 x 1024).
     """
 
     blank_absent: bool = True
@@ -50,6 +51,7 @@ class TrackOptions:
     half_memory: bool = False
     through_input: bool = False
     batch: int = 16
+    most: int = 256
 
 
 DEFAULT = TrackOptions()
@@ -141,8 +143,10 @@ def propagate(
     place of the segmenter's own.
 
     Raises:
-        RegionError: an object without prompted frames, or a prompted frame outside the video.
+        RegionError: an object without prompted frames, a prompted frame outside the video, or more
+            objects than `options.most`.
     """
+    check_count(len(objects), options)
     _check(objects, total)
     tracks = [_Track() for _ in objects]
     if not tracks:
@@ -171,6 +175,16 @@ def _pass(segmenter, store, tracks, total, step, options) -> Iterator[FrameResul
         yield _collect(tracks, active, frame)
         for index in active:
             _forget(tracks[index], frame, segmenter)
+
+
+def check_count(objects: int, options: TrackOptions) -> None:
+    """Refuse more objects than the options allow."""
+    if objects > options.most:
+        raise RegionError(
+            f"{objects} objects are more than the {options.most} that are followed at once; follow "
+            "them in groups, or raise TrackOptions.most if there is memory. An answer with that "
+            "many [SEG]s mostly repeats itself: ask for less"
+        )
 
 
 def _check(objects: Sequence[ObjectPrompt], total: int) -> None:

@@ -34,6 +34,7 @@ from sama_plugin.segment.propagate import (
     _Result,
     _Track,
     _visit,
+    check_count,
 )
 
 _FIELDS = ("logits", "iou", "score", "pointer")
@@ -81,7 +82,8 @@ class Stream:
                 object is the next free one.
 
         Raises:
-            RegionError: a prompt for an object that was never begun.
+            RegionError: a prompt for an object that was never begun, or more objects than
+                `options.most`; the frame was not taken.
         """
         prompts = dict(prompts or {})
         begun = range(self.objects, self.objects + len([n for n in prompts if n >= self.objects]))
@@ -91,6 +93,7 @@ class Stream:
                 f"a prompt for object {strange[0]} on frame {self.frame}, but the next new object "
                 f"is {self.objects}"
             )
+        check_count(self.objects + len(begun), self.options)
         self._tracks += [_Track() for _ in begun]
         if not self._tracks:
             self.frame += 1

@@ -15,6 +15,7 @@ from sama_plugin.data.packing import check_packs, packed
 from sama_plugin.data.questions import question_reader
 from sama_plugin.data.regions import region_rule
 from sama_plugin.data.sources import SourceConfig, open_source
+from sama_plugin.dialog.pointing import pointing_of
 from sama_plugin.model.attach import SamaModel
 
 
@@ -62,6 +63,7 @@ def collator(sama: SamaModel, max_length: Optional[int] = None, tokenizer: Any =
         max_question=config.aggregator.max_question,
         wording=wording_of(adapter, config.compat),
         questions=question_reader(config.aggregator),
+        pointing=pointing_of(config.region.kind),
     )
     pad_id = sama.tokenizer.pad_token_id
     grid = adapter.grid(sama.host)

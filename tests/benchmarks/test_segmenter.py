@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from benchmarks import segmenter_schedule, stock_tracker
+from benchmarks import long_conversation, segmenter_schedule, stock_tracker
+from sama_plugin.model import generate
 
 
 def run(module, monkeypatch, *flags: str) -> int:
@@ -32,3 +33,13 @@ def test_other_masks_are_noticed(monkeypatch):
     soft = dataclasses.replace(stock_tracker.LIKE_STOCK, binarise_prompted=False)
     monkeypatch.setattr(stock_tracker, "LIKE_STOCK", soft)
     assert run(stock_tracker, monkeypatch, "--frames", "5") == 1
+
+
+def test_a_long_conversation_at_the_smallest_size(monkeypatch, capsys):
+    monkeypatch.setattr(generate, "_chooser", generate._chooser)  # put back afterwards
+    flags = ("--host", "tiny", "--segmenter", "mini", "--frames", "6", "--size", "48", "64")
+    flags += ("--objects", "2", "--words", "3")
+    assert run(long_conversation, monkeypatch, *flags) == 0
+    said = capsys.readouterr().out
+    assert said.count("tokens/s") == 2 and said.count("(12 masks)") == 2
+    assert "peak memory" in said

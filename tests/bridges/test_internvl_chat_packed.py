@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import pickle
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from sama_plugin.bridges.internvl_chat.install import import_host
 from sama_plugin.bridges.internvl_chat.packed_batch import PackedCollator
@@ -15,6 +17,7 @@ from sama_plugin.bridges.internvl_chat.packed_rows import PackedRow, PackedRows,
 from sama_plugin.bridges.internvl_chat.prepare import Preparation
 from sama_plugin.bridges.internvl_chat.separation import (
     Separation,
+    _masks,
     language_dtype,
     separation_of,
     visible,
@@ -25,21 +28,26 @@ from sama_plugin.errors import DataError, PluginError
 from sama_plugin.patching.ledger import Ledger
 from tests.bridges.test_internvl_chat import files, leave_nothing, run  # noqa: F401
 from tests.hosts.internvl_chat.lookalike import internvl_chat
+from tests.hosts.test_backbones import TABLE
 from tests.model.conftest import tiny_config
 
 
-@pytest.fixture
-def prepared(files):  # noqa: F811
-    """(sama, datasets, collator, the script's len2weight)."""
+def prepare(files, made):  # noqa: F811
+    """(sama, datasets, collator, the script's len2weight) for a (model, tokenizer)."""
     import_host("internvl.train.internvl_chat_finetune")
     import internvl.train.internvl_chat_finetune as script
 
-    model, tokenizer = internvl_chat()
+    model, tokenizer = made
     preparation = Preparation(tiny_config(), None, None, Ledger())
     arguments = script.DataTrainingArguments(meta_path=str(files / "meta.json"))
     preparation.before(arguments, tokenizer, model)
     datasets = script.build_datasets(arguments, tokenizer, LocalVideos(), model)
     return preparation.sama, preparation.after(datasets), preparation.collate, script.len2weight
+
+
+@pytest.fixture
+def prepared(files):  # noqa: F811
+    return prepare(files, internvl_chat())
 
 
 def row_of(items, **more):
@@ -127,9 +135,12 @@ def without_masks(batch, sama):
     return dataclasses.replace(batch, **none)
 
 
-def test_every_way_that_is_right_gives_the_same(prepared):
-    """Eager attention takes an additive mask, sdpa each of positions and masks."""
-    sama, datasets, collate, len2weight = prepared
+@pytest.mark.parametrize("window", [None, 40])
+def test_every_way_that_is_right_gives_the_same(files, window):  # noqa: F811
+    """Positions, and masks that hold the window of a model whose layers slide."""
+    more = {} if window is None else {"sliding_window": window}
+    made = internvl_chat(family="qwen2" if window is None else "mistral", text=more)
+    sama, datasets, collate, len2weight = prepare(files, made)
     row = packed(
         collate, partial(len2weight, loss_reduction="token"), [datasets[GROUNDED], datasets[WORDS]]
     )
@@ -140,6 +151,29 @@ def test_every_way_that_is_right_gives_the_same(prepared):
             found[name] = sama.host(**told(sama, row, by_name[name])).logits
     for name, logits in found.items():
         torch.testing.assert_close(logits, found["positions"], rtol=1e-4, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("family", "attention"),
+    [
+        pytest.param(family, attention, marks=pytest.mark.slow)
+        for family in TABLE
+        if family in CONFIG_MAPPING_NAMES
+        for attention in ("sdpa", "eager")
+        if attention == "eager" or family not in ("gemma2", "gpt_oss")  # they have no sdpa
+    ],
+)
+def test_every_backbone_packs(files, family, attention):  # noqa: F811
+    """A way is found for each, and the losses are those of the samples in rows of their own."""
+    made = internvl_chat(family=family, text=TABLE[family][0])
+    made[0].language_model.set_attn_implementation(attention)
+    sama, datasets, collate, len2weight = prepare(files, made)
+    items = [datasets[GROUNDED], datasets[FILM], datasets[WORDS]]
+    row = packed(collate, partial(len2weight, loss_reduction="token"), items)
+    text, masks, _ = learn(sama, told(sama, row))
+    wanted_text, wanted_masks, _ = learn(sama, collate(items))
+    torch.testing.assert_close(text, wanted_text, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(masks, wanted_masks, rtol=1e-4, atol=1e-5)
 
 
 def test_padding_changes_nothing(prepared):
@@ -169,6 +203,16 @@ def test_attention_that_mixes_neighbours_is_refused(prepared, monkeypatch):
 def test_what_may_look_at_what():
     seen = visible(torch.tensor([[0, 1, 0, 1, 2]]))[0, 0].int().tolist()
     assert seen == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], *([0, 0, *one] for one in tri(3))]
+    near = visible(torch.tensor([[0, 1, 0, 1, 2]]), 2)[0, 0].int().tolist()
+    assert near == [*seen[:4], [0, 0, 0, 1, 1]]
+
+
+def test_layers_that_no_mask_describes_get_none():
+    kinds = SimpleNamespace(layer_types=["full_attention", "linear_attention"])
+    hidden = SimpleNamespace(sliding_window=8, max_window_layers=1)
+    assert _masks(kinds) == _masks(hidden) == []
+    off = SimpleNamespace(sliding_window=8, max_window_layers=1, use_sliding_window=False)
+    assert len(_masks(off)) == 3
 
 
 def tri(size):

@@ -14,6 +14,7 @@ from sama_plugin.miniworld.host import tiny_host
 from sama_plugin.model.attach import attach
 from sama_plugin.train.material import collator
 from tests.data.factories import grounded_sample, plain_sample, text_sample, write_clip
+from tests.hosts.test_backbones import build
 from tests.model.conftest import tiny_config
 
 
@@ -112,3 +113,14 @@ def test_what_cannot_be_packed_is_named():
 
 def test_the_tiny_host_packs(sama):
     check_packs(sama.host)
+
+
+@pytest.mark.parametrize("family", ["gpt_oss", "qwen3", "mixtral"])
+def test_a_decoder_that_ignores_positions_is_found_by_trying(family):
+    host = build(family)[0].train()
+    if family == "gpt_oss":
+        with pytest.raises(HostError, match="gpt_oss with attention 'eager' lets packed samples"):
+            check_packs(host)
+    else:
+        check_packs(host)
+    assert host.training

@@ -14,15 +14,17 @@ from sama_plugin.infer.session import VideoSession
 from sama_plugin.media.prompts import RegionPrompt
 from sama_plugin.miniworld.host import tiny_host
 from sama_plugin.model.attach import attach
-from sama_plugin.model.config import RegionConfig
+from sama_plugin.model.config import AggregatorConfig, RegionConfig
 from sama_plugin.train.material import collator
 from tests.model.conftest import tiny_config
 
-KINDS = ("sama", "videorefer", "pixelrefer")
+KINDS = ("sama", "videorefer", "pixelrefer", "sa2va")
 
 
 def attached(kind, **changes):
     region = RegionConfig(kind=kind, shape_size=16, shape_hidden=16, unions=2, cells=5)
+    if kind == "sa2va":
+        changes["aggregator"] = AggregatorConfig(kind="none")
     return attach(*tiny_host(seed=0), tiny_config(region=region, **changes))
 
 

@@ -266,6 +266,17 @@ def test_a_conversation_that_grows_too_long_is_refused(session):
     assert session.turns == []
 
 
+def test_more_objects_than_the_cap_leave_the_words(session):
+    options = session.video.grounder.options
+    session.video.grounder.options = dataclasses.replace(options, most=1)
+    with pytest.raises(RegionError, match="2 objects are more than the 1"):
+        session.ask("what moves?", max_new_tokens=12)
+    assert len(session.answers) == len(session.turns) == 1 and session.answers[0].text
+    session.video.grounder.options = options
+    assert [phrase.track is not None for phrase in session.tracks(1)] == [True, True]
+    assert len(session.ask("and now?", max_new_tokens=12).phrases) == 2
+
+
 def test_streamed_events_are_the_answer(session, sama, clip):
     events = list(session.stream("what is it?", max_new_tokens=LENGTH))
     with VideoSession(sama, clip) as other:

@@ -169,6 +169,14 @@ def test_bad_objects_are_refused(frames, word):
         run([ObjectPrompt(frames)])
 
 
+def test_more_objects_than_the_cap_are_refused_before_anything_is_encoded():
+    store = FeatureStore(tiny_segmenter(2.0), noise_video(TOTAL))
+    found = propagate(store.segmenter, store, [OBJECTS[0]] * 3, TOTAL, options=TrackOptions(most=2))
+    with pytest.raises(RegionError, match="3 objects are more than the 2"):
+        next(found)
+    assert store.encodes == 0
+
+
 def test_gradients_stay_enabled_for_the_consumer():
     segmenter = tiny_segmenter(2.0)
     store = FeatureStore(segmenter, noise_video(3))

@@ -76,6 +76,10 @@ def test_what_cannot_be_streamed_says_why(tmp_path):
     assert stream.step(video.array[0]) is None
     with pytest.raises(RegionError, match="object 4"):
         stream.step(video.array[1], {4: box(4, 4, 30, 30)})
+    stream.options = replace(stream.options, most=1)
+    with pytest.raises(RegionError, match="2 objects are more than the 1"):
+        stream.step(video.array[1], {0: box(4, 4, 30, 30), 1: box(2, 2, 9, 9)})
+    assert (stream.frame, stream.objects) == (1, 0)
     stream.step(video.array[1], {0: box(4, 4, 30, 30)})
     path = stream.save(tmp_path / "state.safetensors")
     with pytest.raises(CheckpointError, match="written with segmenter"):

@@ -2,17 +2,18 @@
 
 It depends on the attention at hand: the tree's own packed attention reads cumulative lengths
 (flash-attn needed), newer transformers read the positions, older ones and eager attention want a
-four-dimensional mask, in one of three forms. None of this is guessed from versions: each way is
-tried on the real model, on three short sequences, before the first step. A way is right if a
-sample's logits do not change by a bit when its neighbour's words do, and are those of the sample
-alone. If none is, packing is refused with what each did.
+four-dimensional mask, in one of three forms, or one for each kind of layer. None of this is guessed
+from versions: each way is tried on the real model, on three short sequences, before the first step.
+A way is right if a sample's logits do not change by a bit when its neighbour's words do, and are
+those of the sample alone. If none is, packing is refused with what each did. A mask of ours takes
+the place of the model's own, so it holds the model's sliding window too.
 """
 
 from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import Any, Callable, Iterator, Mapping
+from typing import Any, Callable, Iterator, Mapping, Optional
 
 import torch
 from torch import Tensor
@@ -72,10 +73,33 @@ def ways(sama: SamaModel) -> list[Separation]:
     return [
         *([Separation("lengths", _lengths)] if replaced else []),
         Separation("positions", lambda inputs, dtype: dict(inputs)),
-        Separation("a boolean mask", _boolean),
-        Separation("an additive mask", _additive),
-        Separation("a mask of ones", _ones),
+        *_masks(sama.adapter.decoder(sama.host).config),
     ]
+
+
+def _masks(config: Any) -> list[Separation]:
+    """Ways by a mask, for a model whose layers see what `config` says."""
+    window, kinds = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
+    window = None if getattr(config, "use_sliding_window", True) is False else window
+    kinds = set(kinds or ())
+    if kinds - {FULL, SLIDING} or (window and not kinds and hasattr(config, "max_window_layers")):
+        return []  # layers that a mask does not describe, or that only the model's code tells apart
+    layered = kinds == {FULL, SLIDING}
+    if kinds == {FULL}:
+        window = None
+
+    def told(form: Form) -> Callable[[Mapping[str, Any], torch.dtype], dict[str, Any]]:
+        def tell(inputs: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+            positions = inputs["position_ids"]
+            mask: Any = form(visible(positions, window), dtype)
+            if layered:
+                mask = {SLIDING: mask, FULL: form(visible(positions), dtype)}
+            return {**inputs, "attention_mask": mask}
+
+        return tell
+
+    more = " for each kind of layer" if layered else ""
+    return [Separation(f"{name}{more}", told(form)) for name, form in FORMS.items()]
 
 
 def _attention(sama: SamaModel) -> Any:
@@ -91,25 +115,29 @@ def _lengths(inputs: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
     return {**inputs, "cu_seqlens": _cumulative(inputs["position_ids"])}
 
 
-def _boolean(inputs: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
-    return {**inputs, "attention_mask": visible(inputs["position_ids"])}
-
-
-def _additive(inputs: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
-    seen = visible(inputs["position_ids"])
+def _additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
     hidden = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
-    return {**inputs, "attention_mask": hidden.masked_fill(~seen, torch.finfo(dtype).min)}
+    return hidden.masked_fill(~seen, torch.finfo(dtype).min)
 
 
-def _ones(inputs: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
-    return {**inputs, "attention_mask": visible(inputs["position_ids"]).to(dtype)}
+Form = Callable[[Tensor, torch.dtype], Tensor]
+FORMS: dict[str, Form] = {
+    "a boolean mask": lambda seen, dtype: seen,
+    "an additive mask": _additive,
+    "a mask of ones": lambda seen, dtype: seen.to(dtype),
+}
+"""What is visible (1, 1, L, L) as the attention wants it."""
+FULL, SLIDING = "full_attention", "sliding_attention"
 
 
-def visible(position_ids: Tensor) -> Tensor:
-    """(1, 1, L, L) bool: which token may look at which, from positions (1, L)."""
+def visible(position_ids: Tensor, window: Optional[int] = None) -> Tensor:
+    """(1, 1, L, L) bool: which token may look at which, from positions (1, L); within a `window`,
+    at itself and the `window - 1` before it."""
     sample = (position_ids[0] == 0).cumsum(0)  # (L,)
     place = torch.arange(len(sample), device=sample.device)
-    return ((sample[:, None] == sample) & (place[:, None] >= place))[None, None]
+    back = place[:, None] - place  # (L, L)
+    seen = (sample[:, None] == sample) & (back >= 0)
+    return (seen if window is None else seen & (back < window))[None, None]
 
 
 def _cumulative(position_ids: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from sama_plugin.dialog.sample import Sample
 from sama_plugin.eval.asking import Prediction
 from sama_plugin.eval.benchmarks import Means, Selection
 from sama_plugin.eval.benchmarks.captioning import add_captions, add_clair
+from sama_plugin.eval.benchmarks.sama_bench_g import by_dataset
 from sama_plugin.eval.cases import Case
 from sama_plugin.eval.sama_bench_g import cleaned
 from sama_plugin.eval.scoreboard import Scoreboard
@@ -28,7 +29,7 @@ def read(
     data: Union[str, Path], root: Union[str, Path], report: Report, selection: Selection
 ) -> Iterator[Sample]:
     """The descriptions; regions are on every frame the file gives, so the mode is not used."""
-    return sama_bench.read(data, root, report=report, tasks=("descriptions",))
+    return by_dataset(sama_bench.read(data, root, report=report, tasks=("descriptions",)), root)
 
 
 def score(cases: Sequence[Case], predictions: Mapping[str, Prediction], means: Means) -> Scoreboard:

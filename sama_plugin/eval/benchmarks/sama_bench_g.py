@@ -1,5 +1,6 @@
 """SAMA-Bench-G: grounded answers to questions about regions of a video.
 
+The benchmark is released in shards of four datasets: give all of them, or a number is of a part.
 mIoU and Recall of the masks, METEOR and CIDEr of the words, CLAIR by a judge; each over the videos,
 in the reading of the released evaluator and in the corrected one (see `eval/sama_bench_g.py`).
 The released protocol asks every question by itself. With `--history` a question comes after those
@@ -11,12 +12,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 from pathlib import Path
 from typing import Iterator, Mapping, Sequence, Union
 
 import numpy as np
 
 from sama_plugin.data.formats import sama_bench
+from sama_plugin.data.formats.sama_clip import dataset_of
 from sama_plugin.data.report import Report
 from sama_plugin.dialog.sample import Sample, Turn
 from sama_plugin.errors import DataError
@@ -37,8 +40,19 @@ def read(
     data: Union[str, Path], root: Union[str, Path], report: Report, selection: Selection
 ) -> Iterator[Sample]:
     """The questions; the file says on which frames regions are, so the mode is not used."""
-    samples = sama_bench.read(data, root, report=report, tasks=("questions",))
+    samples = by_dataset(sama_bench.read(data, root, report=report, tasks=("questions",)), root)
     return _with_history(samples) if selection.history else samples
+
+
+def by_dataset(samples: Iterator[Sample], root: Union[str, Path]) -> Iterator[Sample]:
+    """Samples tagged with the dataset that their video is from, the type in all tables."""
+    for sample in samples:
+        try:
+            dataset = dataset_of(os.path.relpath(str(sample.media.source), root))
+        except DataError:  # one mask file for everything
+            yield sample
+        else:
+            yield dataclasses.replace(sample, tags=(dataset,))
 
 
 def score(cases: Sequence[Case], predictions: Mapping[str, Prediction], means: Means) -> Scoreboard:
@@ -49,23 +63,25 @@ def score(cases: Sequence[Case], predictions: Mapping[str, Prediction], means: M
         board.notes.append("asked with dialogue history; published numbers are without")
     texts = {}
     for video, group in by_video(cases).items():
-        questions = []
+        questions, kind = [], group[0].kind
         for case in group:
             prediction = predictions[case.key]
             questions.append(_question(case, prediction, means, board))
             answer = case.sample.turns[-1].assistant or ""
             texts[case.key] = metrics.cleaned(answer), metrics.cleaned(prediction.text)
         released = [metrics.miou_released(one) for one in questions]
-        board.add("mIoU", "released", video, video, sum(released) / len(released))
+        board.add("mIoU", "released", video, video, sum(released) / len(released), kind=kind)
         for case, one in zip(group, questions):  # every video weighs 1, as in the released mean
             value, weight = metrics.miou_corrected(one), 1 / len(group)
-            board.add("mIoU", "corrected", case.key, video, value, weight, kind=case.kind)
+            board.add("mIoU", "corrected", case.key, video, value, weight, kind=kind)
         recalled = [metrics.recall_released(one) for one in questions]
-        board.add("Recall", "released", video, video, metrics.video_recall(recalled))
+        board.add("Recall", "released", video, video, metrics.video_recall(recalled), kind=kind)
         board.counts["questions the released Recall skips"] += sum(not r.phrases for r in recalled)
         recalled = [metrics.recall_corrected(one) for one in questions]
         if any(one.phrases for one in recalled):  # else there is nothing to recall in this video
-            board.add("Recall", "corrected", video, video, metrics.video_recall(recalled))
+            board.add(
+                "Recall", "corrected", video, video, metrics.video_recall(recalled), kind=kind
+            )
     add_captions(board, cases, texts, readings=("released", "corrected"))
     add_clair(board, cases, texts, means.judge)
     return board

@@ -77,10 +77,12 @@ def config_of(source: Checkpoint) -> SamaConfig:
     )
     shared = {"seg": seg, "start_rows": "mean"}
     if not is_sama(source):
+        pointed = host_of(source) is internvl  # Sa2VA on Qwen never learnt to look at regions
         return SamaConfig(
             aggregator=AggregatorConfig(kind="none"),
+            region=RegionConfig(kind="sa2va" if pointed else "sama"),
             frames=FramePolicy(aggregator=0, llm=5, prompted=5, how="first"),
-            compat="released" if host_of(source) is internvl else "default",
+            compat="released" if pointed else "default",
             **shared,
         )
     shapes = source.shapes
