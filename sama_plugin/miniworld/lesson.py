@@ -17,6 +17,9 @@ from sama_plugin.train.config import HostConfig, TrainConfig, TrainSettings
 
 SHARES = {"dialogues": 1.7, "regions": 0.9, "expressions": 1.4, "chat": 1.0}
 """How often each kind of data is seen. Plain chat keeps the base's own words alive."""
+BASE_WEIGHT = 3.0
+"""Of the divergence from the base's own answers on plain chat. On 24 held-out clips (n 120) plain chat
+was 0.725 before, 0.592 without it after 800 steps and 0.675 with it after 400 more."""
 CONFIG = Path(__file__).parents[2] / "configs" / "mini.yaml"
 
 
@@ -63,6 +66,7 @@ def lesson(
             mask_decoder_learning_rate=4e-4 * rate,
             weight_decay=0.01,
             warmup=0.04,
+            base_weight=BASE_WEIGHT,
             seed=seed,
             epoch_samples=max(1, steps * batch_size),
             save_every=save_every,
