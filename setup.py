@@ -23,6 +23,7 @@ REQUIRED = [
     "imageio>=2.31",
     "imageio-ffmpeg>=0.4.9",
     "pycocotools>=2.0.7",
+    "scipy>=1.10",  # pieces of masks, optimal matching
 ]
 
 EXTRAS = {
@@ -32,9 +33,8 @@ EXTRAS = {
     "deepspeed": ["deepspeed>=0.14"],
     "log": ["tensorboard>=2.13"],
     "remote": ["fsspec>=2023.1"],  # s3:// and other addresses of clips
-    # caption metrics (which also need Java) and optimal matching
-    "eval": ["pycocoevalcap>=1.2", "scipy>=1.10"],
-    "dev": ["pytest>=7.4", "hypothesis>=6.90", "ruff>=0.6", "psutil>=5.9", "scipy>=1.10"],
+    "eval": ["pycocoevalcap>=1.2"],  # caption metrics, which also need Java
+    "dev": ["pytest>=7.4", "hypothesis>=6.90", "ruff>=0.6", "psutil>=5.9"],
 }
 EXTRAS["all"] = [
     package for name in ("sam2", "qlora", "deepspeed", "log", "eval") for package in EXTRAS[name]

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from sama_plugin.errors import ConfigError
-
 Pair = tuple[int, int]
 
 
@@ -50,11 +48,7 @@ def best_assignment(quality: np.ndarray) -> list[Pair]:
     quality = np.asarray(quality, dtype=float)
     if not quality.size:
         return []
-    try:
-        from scipy.optimize import linear_sum_assignment
-    except ImportError as error:
-        raise ConfigError(
-            "optimal matching needs scipy, which is not installed; pip install 'sama_plugin[eval]'"
-        ) from error
+    from scipy.optimize import linear_sum_assignment
+
     rows, columns = linear_sum_assignment(-quality)
     return [(int(row), int(column)) for row, column in zip(rows, columns)]

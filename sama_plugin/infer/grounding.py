@@ -23,6 +23,7 @@ from sama_plugin.media.video import VideoReader
 from sama_plugin.model.attach import SamaModel
 from sama_plugin.nn.pointing import ReadFrames
 from sama_plugin.segment.base import Prompt
+from sama_plugin.segment.pieces import propagate_pieces
 from sama_plugin.segment.propagate import (
     RELEASED,
     FrameResult,
@@ -91,7 +92,8 @@ class Grounder:
             for row in self._vectors(states, read, plan)
         ]
         tracks = [MaskTrack(self.reader.size, total) for _ in objects]
-        results = propagate(
+        follow = propagate if self.sama.config.compat == "released" else propagate_pieces
+        results = follow(
             self.sama.segmenter,
             self.store,
             objects,

@@ -75,10 +75,11 @@ class ObjectPrompt:
 
     Values of `frames` (by frame index, at least one): a `Prompt` of one row; a `Decoded` of one row
     that was made elsewhere; or a mask (1, 1, S, S) of 0/1 at the segmenter's input size, which is
-    taken as it is.
+    taken as it is. `span`: first and last frame on which it is followed, by default all.
     """
 
     frames: Mapping[int, Given]
+    span: Optional[tuple[int, int]] = None
 
 
 @dataclass(frozen=True)
@@ -119,10 +120,14 @@ class _Track:
     prompted: dict[int, _Result] = field(default_factory=dict)
     conditioning: dict[int, _Result] = field(default_factory=dict)
     visited: dict[int, _Result] = field(default_factory=dict)
+    span: Optional[tuple[int, int]] = None
 
     @property
     def start(self) -> int:
         return min(self.conditioning or self.prompted)
+
+    def reaches(self, frame: int) -> bool:
+        return self.span is None or self.span[0] <= frame <= self.span[1]
 
 
 @torch.no_grad()
@@ -148,7 +153,7 @@ def propagate(
     """
     check_count(len(objects), options)
     _check(objects, total)
-    tracks = [_Track() for _ in objects]
+    tracks = [_Track(span=item.span) for item in objects]
     if not tracks:
         return
     _decode_prompted(segmenter, store, objects, tracks, options, mask_decoder, total > 1)
@@ -166,7 +171,8 @@ def _pass(segmenter, store, tracks, total, step, options) -> Iterator[FrameResul
         active = [
             index
             for index, start in enumerate(starts)
-            if (frame - start) * step > 0 or (opening and frame == start)
+            if ((frame - start) * step > 0 or (opening and frame == start))
+            and tracks[index].reaches(frame)
         ]
         if not active:
             continue
@@ -198,9 +204,33 @@ def _check(objects: Sequence[ObjectPrompt], total: int) -> None:
 def _decode_prompted(
     segmenter, store, objects, tracks, options, mask_decoder, recalled: bool
 ) -> None:
-    """Results of all prompted frames, and memories if any other frame can recall them; prompts of
-    equal shape on a frame are decoded together.
-    """
+    """Results of all prompted frames, and memories if any other frame can recall them."""
+    for frame, indices, features, decoded in _prompted(
+        segmenter, store, objects, options, mask_decoder
+    ):
+        memory = None
+        if recalled:
+            memory = _remember(segmenter, features, decoded, options, options.binarise_prompted)
+        for row, index in enumerate(indices):
+            result = _row(decoded, memory, row)
+            tracks[index].prompted[frame] = result
+            if options.empty_conditions or float(result.score) > 0:
+                tracks[index].conditioning[frame] = result
+
+
+def decode_prompted(
+    segmenter, store, objects: Sequence[ObjectPrompt], options, mask_decoder
+) -> list[dict[int, Decoded]]:
+    """What each object's prompts say by themselves: one `Decoded` row a prompted frame."""
+    found: list[dict[int, Decoded]] = [{} for _ in objects]
+    for frame, indices, _, decoded in _prompted(segmenter, store, objects, options, mask_decoder):
+        for row, index in enumerate(indices):
+            found[index][frame] = decoded.rows(torch.tensor([row], device=decoded.score.device))
+    return found
+
+
+def _prompted(segmenter, store, objects, options, mask_decoder) -> Iterator[tuple]:
+    """(frame, places of objects, features, decoded), prompts of equal shape on a frame together."""
     frames = sorted({frame for item in objects for frame in item.frames})
     store.prepare(frames)
     for frame in frames:
@@ -210,14 +240,7 @@ def _decode_prompted(
             given = [objects[i].frames[frame] for i in indices]
             features = store.features(frame).expand(len(indices))
             decoded = _result_of(segmenter, features, given, options, mask_decoder)
-            memory = None
-            if recalled:
-                memory = _remember(segmenter, features, decoded, options, options.binarise_prompted)
-            for row, index in enumerate(indices):
-                result = _row(decoded, memory, row)
-                tracks[index].prompted[frame] = result
-                if options.empty_conditions or float(result.score) > 0:
-                    tracks[index].conditioning[frame] = result
+            yield frame, indices, features, decoded
 
 
 def _result_of(segmenter, features, given: list[Given], options, mask_decoder) -> Decoded:
