@@ -27,6 +27,7 @@ from sama_plugin.bridges.internvl_chat.videos import LocalVideos
 from sama_plugin.errors import DataError, PluginError
 from sama_plugin.patching.ledger import Ledger
 from tests.bridges.test_internvl_chat import files, leave_nothing, run  # noqa: F401
+from tests.data.factories import text_sample
 from tests.hosts.internvl_chat.lookalike import internvl_chat
 from tests.hosts.test_backbones import TABLE
 from tests.model.conftest import tiny_config
@@ -187,6 +188,15 @@ def test_padding_changes_nothing(prepared):
     assert len(full["loss_weight"][0]) == tokens
     for left, right in zip(learn(sama, told(sama, bare))[:2], learn(sama, told(sama, full))[:2]):
         torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-6)
+
+
+def test_a_padded_row_of_words_alone(prepared):
+    sama, _, collate, len2weight = prepared
+    words = [collate.made.ours.prepare(text_sample())] * 2
+    row = packed(collate, partial(len2weight, loss_reduction="token"), words, 200, fill_images=4)
+    assert "pixel_values" not in row and row["input_ids"].shape == (1, 200)
+    found, wanted = learn(sama, told(sama, row)), learn(sama, collate(words))
+    torch.testing.assert_close(found[0], wanted[0], rtol=1e-5, atol=1e-6)
 
 
 def test_attention_that_mixes_neighbours_is_refused(prepared, monkeypatch):
