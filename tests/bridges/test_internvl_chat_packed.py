@@ -217,6 +217,25 @@ def test_what_may_look_at_what():
     assert near == [*seen[:4], [0, 0, 0, 1, 1]]
 
 
+def test_packed_attention_of_the_trees_is_told_lengths(prepared):
+    """By the class (internvl_chat) or by a method on the layer (gpt_oss), where they put theirs."""
+    sama, *_ = prepared
+    attention = sama.adapter.decoder(sama.host).layers[0].self_attn
+    row = {"position_ids": torch.tensor([[0, 1, 0, 1, 2]])}
+    attention.forward = attention.forward
+    way, *others = ways(sama)
+    assert way.tell(row, torch.float32)["cu_seqlens"].tolist() == [[0, 2, 5]]
+    assert separation_of(sama).name == others[0].name  # the lookalike takes no lengths
+    del attention.forward
+    kind = type(attention)
+    attention.__class__ = type("Qwen2FlashAttention2ForPackedTraining", (kind,), {})
+    (way,) = ways(sama)
+    told_lengths = way.tell(row, torch.float32)["attention_mask"]
+    assert told_lengths.tolist() == [[0, 2, 5]] and told_lengths.dtype is torch.int32
+    with pytest.raises(PluginError, match="lengths in the place of the mask: "):
+        separation_of(sama)  # this host's own attention does not understand them
+
+
 def test_layers_that_no_mask_describes_get_none():
     kinds = SimpleNamespace(layer_types=["full_attention", "linear_attention"])
     hidden = SimpleNamespace(sliding_window=8, max_window_layers=1)
