@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import Callable, Optional, Sequence
+from typing import Callable, Iterator, Optional, Sequence
 
 import torch
 
@@ -109,18 +109,38 @@ def _shared_opening(sessions: Sequence[VideoSession], turns: Sequence[Turn]) -> 
 
 
 def _track(sessions: Sequence[VideoSession], told: Sequence[Emit]) -> None:
-    """Masks of everybody's last answer; those of one video in one pass."""
+    """Masks of everybody's last answer; those of one video in as few passes as may be."""
     videos: dict[int, list[tuple[VideoSession, Emit]]] = {}
     for session, emit in zip(sessions, told):
         if session.plan.prompted and session.answers[-1].phrases:
             videos.setdefault(id(session.video), []).append((session, emit))
     for members in videos.values():
-        states = [session.seg_states(len(session.turns)) for session, _ in members]
-        first = members[0][0]
-        grounded = iter(first.video.grounder.ground(torch.cat(states), first.plan))
-        for (session, emit), mine in zip(members, states):
-            found = [next(grounded) for _ in range(len(mine))]
-            session.take_tracks(len(session.turns), found, emit)
+        for group in _fitting(members, members[0][0].video.grounder.options.most):
+            _track_group(group)
+
+
+def _fitting(
+    members: Sequence[tuple[VideoSession, Emit]], most: int
+) -> Iterator[list[tuple[VideoSession, Emit]]]:
+    """Neighbours whose answers ground at most so many things; one that exceeds it is alone."""
+    group, things = [], 0
+    for member in members:
+        mine = len(member[0].answers[-1].phrases)
+        if group and things + mine > most:
+            yield group
+            group, things = [], 0
+        group.append(member)
+        things += mine
+    yield group
+
+
+def _track_group(members: Sequence[tuple[VideoSession, Emit]]) -> None:
+    states = [session.seg_states(len(session.turns)) for session, _ in members]
+    first = members[0][0]
+    grounded = iter(first.video.grounder.ground(torch.cat(states), first.plan))
+    for (session, emit), mine in zip(members, states):
+        found = [next(grounded) for _ in range(len(mine))]
+        session.take_tracks(len(session.turns), found, emit)
 
 
 def _told(stream: Optional[Callable[[int, Event], None]], number: int) -> Emit:

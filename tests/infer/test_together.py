@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from sama_plugin.errors import MediaError, SlotError
 from sama_plugin.infer.answers import MaskReady
 from sama_plugin.infer.session import VideoSession
-from sama_plugin.infer.together import ask_together
+from sama_plugin.infer.together import _fitting, ask_together
 from sama_plugin.infer.video import OpenVideo
 from sama_plugin.media.frames import FramePolicy
 from sama_plugin.model import generate_together
@@ -120,3 +122,17 @@ def test_a_batch_that_cannot_begin_leaves_every_session_usable(sama, clip):
         one, other = (session.ask("who?", max_new_tokens=LENGTH) for session in sessions)
     with VideoSession(sama, clip) as fresh:
         assert one.ids == other.ids == fresh.ask("who?", max_new_tokens=LENGTH).ids
+
+
+@pytest.mark.parametrize(
+    "phrases, most, groups",
+    [
+        ((2, 2, 2), 6, [[2, 2, 2]]),
+        ((2, 2, 2), 5, [[2, 2], [2]]),
+        ((1, 9, 1), 4, [[1], [9], [1]]),  # the one that is too much fails by itself
+    ],
+)
+def test_no_more_things_are_tracked_at_once_than_fit(phrases, most, groups):
+    answers = [SimpleNamespace(answers=[SimpleNamespace(phrases=[0] * n)]) for n in phrases]
+    found = _fitting([(answer, None) for answer in answers], most)
+    assert [[len(one.answers[-1].phrases) for one, _ in group] for group in found] == groups
