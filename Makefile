@@ -24,8 +24,8 @@ $(UPSTREAM_SITES)/%/.installed: $(STACKS)/%.txt $(STACKS)/both.txt | $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(UPSTREAM_SITES)/$* -r $(STACKS)/$*.txt -r $(STACKS)/both.txt
 	touch $@
 
-test-upstream: $(UPSTREAM_SITES)/pinned/.installed $(UPSTREAM_SITES)/modern/.installed
-	SAMA_UPSTREAM_SITES=$(UPSTREAM_SITES) $(BIN)/python -m pytest tests/hosts/internvl_chat/test_upstream.py -m slow -rs
+test-upstream: $(UPSTREAM_SITES)/pinned/.installed $(UPSTREAM_SITES)/modern/.installed $(UPSTREAM_SITES)/pinned35/.installed
+	SAMA_UPSTREAM_SITES=$(UPSTREAM_SITES) $(BIN)/python -m pytest tests/hosts/internvl_chat/test_upstream*.py -m slow -rs
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check . && $(BIN)/ruff check .

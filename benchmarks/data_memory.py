@@ -112,7 +112,7 @@ def _config(path: Path) -> Any:
 
 def _read(dataset: Any, first: int, step: int, samples: int, queue: Any, ready: Any) -> None:
     for number in range(first, step * samples, step):
-        sample, _ = dataset[number]
+        sample = dataset[number].sample
         assert sample.targets
     gc.collect()
     queue.put(uss())

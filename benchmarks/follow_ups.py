@@ -67,13 +67,13 @@ def session(sama: SamaModel, clip: np.ndarray) -> VideoSession:
     policy = FramePolicy(aggregator=16, llm=8, prompted=4)
     began = time.process_time()
     opened = VideoSession(sama, clip, frames=policy)
-    opened.opening = time.process_time() - began
+    opened.seconds_to_open = time.process_time() - began
     return opened
 
 
 def ask(talk: VideoSession, question: str) -> float:
     """Seconds to the first word of the answer; the opening of the video counts for turn 1."""
-    opening = 0.0 if talk.turns else getattr(talk, "opening", 0.0)
+    opening = 0.0 if talk.turns else getattr(talk, "seconds_to_open", 0.0)
     began, heard = time.process_time(), []
     talk.ask(question, stream=lambda event: heard.append(time.process_time()))
     return heard[0] - began + opening

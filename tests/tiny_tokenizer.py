@@ -39,7 +39,10 @@ def tiny_tokenizer(template: str | None = CHATML, plugin: bool = False):
     trainer = trainers.BpeTrainer(vocab_size=320, initial_alphabet=alphabet, show_progress=False)
     core.train_from_iterator([_WORDS] * 2, trainer)
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|endoftext|>"
+        tokenizer_object=core,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        model_input_names=["input_ids", "attention_mask"],  # as Qwen's
     )
     tokenizer.add_tokens(list(HOST_TOKENS), special_tokens=True)
     tokenizer.chat_template = template

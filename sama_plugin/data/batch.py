@@ -14,6 +14,8 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
+from sama_plugin.data.report import BadRecord
+
 
 @dataclass
 class SamaBatch:
@@ -55,6 +57,7 @@ class SamaBatch:
     label_mask: Optional[Tensor] = None  # (E, h, w) float in [0, 1]
     label_present: Optional[Tensor] = None  # (E,) bool
     sample_ids: list[str] = field(default_factory=list)
+    bad: tuple[BadRecord, ...] = ()  # samples whose place holds padding without loss
 
     @property
     def samples(self) -> int:

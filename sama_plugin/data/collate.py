@@ -20,13 +20,15 @@ from sama_plugin.data.batch import SamaBatch
 from sama_plugin.data.decode import Clip, read_clip
 from sama_plugin.data.encode import Encoded, Encoder
 from sama_plugin.data.regions import RegionEntries, RegionRule, SamaRule
+from sama_plugin.data.report import BadRecord
+from sama_plugin.data.sources import Item
 from sama_plugin.dialog.sample import Sample
 from sama_plugin.dialog.spans import IGNORE
 from sama_plugin.media.frames import FramePlan, FramePolicy
 from sama_plugin.media.masks import resize_area
 
 Frames = Union[FramePolicy, FramePlan, None]
-Given = Union[Sample, tuple[Sample, Frames]]
+Given = Union[Sample, tuple[Sample, Frames], Item]
 Layout = Callable[[Sequence[Encoded], int], dict[str, Any]]
 
 
@@ -50,6 +52,7 @@ class Prepared:
     region_slots: tuple[int, ...]
     entries: RegionEntries
     labels: MaskLabels
+    bad: Optional[BadRecord] = None  # why the place is blank (`quarantine.py`)
 
     @property
     def crops(self) -> list[np.ndarray]:
@@ -98,7 +101,7 @@ class Collator:
 
     def __call__(self, items: Sequence[Given]) -> dict[str, Any]:
         """What the layout makes of the tokens; `pixel_values` (NF, 3, S, S); `sama`."""
-        return self.lay([self.prepare(*_split(item)) for item in items])
+        return self.lay([self.prepare(*split(item)) for item in items])
 
     def lay(self, prepared: Sequence[Prepared]) -> dict[str, Any]:
         """The batch of samples that are prepared."""
@@ -128,6 +131,7 @@ class Collator:
             **self._regions(prepared),
             **(self._masks(prepared) if self.segment_pixels is not None else {}),
             sample_ids=[one.sample.id for one in prepared],
+            bad=tuple(one.bad for one in prepared if one.bad is not None),
         )
 
     def _regions(self, prepared: Sequence[Prepared]) -> dict[str, Tensor]:
@@ -188,8 +192,9 @@ def mask_labels(sample: Sample, clip: Clip, size: int) -> MaskLabels:
     return MaskLabels(targets, segments, _stacked(masks, (size, size)), present)
 
 
-def _split(item: Given) -> tuple[Sample, Frames]:
-    return (item, None) if isinstance(item, Sample) else (item[0], item[1])
+def split(item: Given) -> tuple[Sample, Frames]:
+    """A sample, and the frames it came with."""
+    return (item, None) if isinstance(item, Sample) else item[:2]
 
 
 def padded(encoded: Sequence[Encoded], pad_id: int) -> dict[str, Tensor]:

@@ -58,7 +58,7 @@ def read_clip(sample: Sample, frames: Union[FramePolicy, FramePlan], masks: bool
         if sample.media.kind == "images":
             return _read_images(sample, frames)
         return _read_video(sample, frames, masks)
-    except (MediaError, RegionError) as error:
+    except (MediaError, RegionError, OSError) as error:
         raise DataError(
             str(error), file=sample.source or None, record=sample.id, reason="unreadable_media"
         ) from error

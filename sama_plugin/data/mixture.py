@@ -11,20 +11,16 @@ Samplers hand out the numbers g (`train`), so worker processes need not be told 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Optional, Sequence
+from typing import Optional, Sequence, Union
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from sama_plugin.data.pointing import point
-from sama_plugin.data.sources import Source
+from sama_plugin.data.report import BAD_RECORD, BadRecord
+from sama_plugin.data.sources import Item, Source
 from sama_plugin.data.wording import rephrase
-from sama_plugin.dialog.sample import Sample
 from sama_plugin.errors import ConfigError
-from sama_plugin.media.frames import FramePolicy
-
-Item = tuple[Sample, Optional[FramePolicy]]
-"""A sample as it is pointed at this time, and its source's frame policy (None: the model's own)."""
 
 
 class MixtureDataset(Dataset):
@@ -49,13 +45,17 @@ class MixtureDataset(Dataset):
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, number: int) -> Item:
+    def __getitem__(self, number: int) -> Union[Item, BadRecord]:
+        """The sample as it is pointed at this time; a `BadRecord` if it cannot be read."""
         epoch, position = divmod(int(number), self._length)
         source, index = self.order(epoch)[position]
         config = self.sources[source].config
         rng = np.random.default_rng([self.seed, epoch, position, 1])
-        sample = rephrase(self.sources[source][int(index)], config.ask, rng)
-        return point(sample, config.pointing, rng), config.frames
+        try:
+            sample = rephrase(self.sources[source][int(index)], config.ask, rng)
+            return Item(point(sample, config.pointing, rng), config.frames, config)
+        except BAD_RECORD as error:
+            return BadRecord.of(error, config.name, config.path, f"sample {index}")
 
     def __getstate__(self) -> dict:
         return {key: value for key, value in self.__dict__.items() if key != "_order"}

@@ -2,20 +2,27 @@
 
 Parsers call `drop` for what is lost (a record, or one turn of it) and `note` for what is kept but
 odd. Training uses `Quarantine` with a budget, `sama data check` a `Quarantine` without one, tests
-and converters `Strict`.
+and converters `Strict`. What only shows when a clip is decoded travels to the trainer as
+`BadRecord`s (`quarantine.py`, `train/bad_records.py`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any, Optional, Protocol
 
-from sama_plugin.errors import DataError, MediaError, SamaError
+from sama_plugin.errors import DataError, MediaError, RegionError, SamaError
 from sama_plugin.logs import get_logger, warn_once
 
 MALFORMED = (SamaError, AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
 """What a parser meets in a record whose fields are absent or of the wrong kind; caught record by
 record, so that no record can stop a run or a worker."""
+
+
+BAD_RECORD = (DataError, MediaError, RegionError)
+"""What a record that was parsed may still do when it is read, pointed at, decoded or encoded. Other
+errors are of settings or of the program, and stop a run."""
 
 
 class Report(Protocol):
@@ -77,6 +84,26 @@ class Quarantine:
                 len(self.dropped),
                 self.summary(),
             )
+
+
+@dataclass(frozen=True)
+class BadRecord:
+    """A record that was set aside when its turn came, in words that a worker process can send.
+
+    Two are the same record when they are equal: source, annotation file and name decide.
+    """
+
+    source: str  # name of the source in the mixture
+    file: str  # annotation file
+    record: str  # the sample's id, or the line that could not be read
+    reason: str = field(compare=False)
+    message: str = field(compare=False)
+
+    @classmethod
+    def of(cls, error: Exception, source: str, file: str, record: str) -> BadRecord:
+        """What `error` says of a record of `source`, which is called `record` if it does not."""
+        found = as_data_error(error).at(file=file, record=record)
+        return cls(source, file, str(found.record), found.reason or "bad_record", str(found))
 
 
 class RecordReport:

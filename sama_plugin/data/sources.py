@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Iterator, Literal, Optional, Sequence, overload
+from typing import Any, Iterator, Literal, NamedTuple, Optional, Sequence, overload
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from sama_plugin.data.wording import check_templates
 from sama_plugin.dialog.sample import Sample
 from sama_plugin.errors import ConfigError, DataError
 from sama_plugin.media.frames import FramePolicy
+
+BUDGET = 1000
 
 
 @dataclass
@@ -45,7 +47,7 @@ class SourceConfig:
     frames: Optional[FramePolicy] = None  # None for the model's own; plain chat: aggregator 0
     pointing: PointingPolicy = field(default_factory=PointingPolicy)
     probe: bool = False  # open every video while parsing
-    budget: int = 1000  # bad records and turns that are set aside before the run stops
+    budget: int = BUDGET  # bad records and turns that are set aside before the run stops
     options: dict[str, Any] = field(default_factory=dict)  # of the format's `read`
 
     def __post_init__(self) -> None:
@@ -56,6 +58,14 @@ class SourceConfig:
             )
         check_templates(self.ask, self.path)
         self.name = self.name or Path(self.path).stem
+
+
+class Item(NamedTuple):
+    """A sample on its way to a batch."""
+
+    sample: Sample
+    frames: Optional[FramePolicy] = None  # its source's frame policy; None: the model's own
+    source: Optional[SourceConfig] = None  # where it comes from, for messages
 
 
 class Source(Sequence[Sample]):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import Callable, Optional, Sequence
+from typing import Callable, Iterator, Optional, Sequence
 
 import torch
 
@@ -21,7 +21,8 @@ from sama_plugin.infer.answers import Answer, Event, Timing
 from sama_plugin.infer.session import VideoSession
 from sama_plugin.infer.visual import Turn
 from sama_plugin.model.generate import Sampling
-from sama_plugin.model.generate_together import copied, generate_together, speaks_together
+from sama_plugin.model.generate_together import Opening, generate_together, speaks_together
+from sama_plugin.model.lanes import branched
 
 Emit = Callable[[Event], None]
 
@@ -51,8 +52,7 @@ def ask_together(
     told = [_told(stream, number) for number in range(len(sessions))]
     opened = [session.begin(text) for session, text in zip(sessions, texts)]
     encoded = time.perf_counter()
-    if speaks_together(sessions[0].sama):
-        _share_openings(sessions, opened)
+    opening = _shared_opening(sessions, opened)
     spoken = [
         session.request(turn, max_new_tokens, emit)
         for session, turn, emit in zip(sessions, opened, told)
@@ -60,6 +60,7 @@ def ask_together(
     generations = generate_together(
         sessions[0].sama,
         [request for request, _ in spoken],
+        opening=opening,
         stop=sessions[0].stop,
         max_new_tokens=max_new_tokens,
         sampling=sampling,
@@ -88,33 +89,58 @@ def _check(sessions: Sequence[VideoSession], texts: Sequence[str]) -> None:
         raise SlotError("these sessions belong to several models; ask those of one model together")
 
 
-def _share_openings(sessions: Sequence[VideoSession], turns: Sequence[Turn]) -> None:
-    """Conversations that open with the same frames of one video start from copies of one cache."""
-    alike: dict[tuple, list[VideoSession]] = {}
-    for session, turn in zip(sessions, turns):
-        opening = session.opening(turn)
-        if opening and not session.turns and session.past is None:
-            alike.setdefault((id(session.video), opening), []).append(session)
-    for (_, opening), members in alike.items():
-        if len(members) > 1:
-            past, shown = members[0].read_opening(opening)
-            for session in members:
-                session.past, session.shown = copied(session.sama, past), shown
+def _shared_opening(sessions: Sequence[VideoSession], turns: Sequence[Turn]) -> Optional[Opening]:
+    """The frames read once, if all conversations open with the same ones of one video."""
+    first = sessions[0]
+    opening, others = first.opening(turns[0]), sessions[1:]
+    if not others or not opening or not speaks_together(first.sama):
+        return None
+    if any(session.turns or session.cached_tokens for session in sessions):
+        return None
+    if any(session.video is not first.video for session in others):
+        return None
+    if any(first.opening(turn) != opening for turn in turns):
+        return None
+    past, shown = first.read_opening(opening)
+    for session in sessions:
+        session.past, session.shown = branched(past), shown
+    visual = first.video.visual
+    return Opening(past, visual.batch(turns, first=False), visual.cache)
 
 
 def _track(sessions: Sequence[VideoSession], told: Sequence[Emit]) -> None:
-    """Masks of everybody's last answer; those of one video in one pass."""
+    """Masks of everybody's last answer; those of one video in as few passes as may be."""
     videos: dict[int, list[tuple[VideoSession, Emit]]] = {}
     for session, emit in zip(sessions, told):
         if session.plan.prompted and session.answers[-1].phrases:
             videos.setdefault(id(session.video), []).append((session, emit))
     for members in videos.values():
-        states = [session.seg_states(len(session.turns)) for session, _ in members]
-        first = members[0][0]
-        grounded = iter(first.video.grounder.ground(torch.cat(states), first.shown, first.plan))
-        for (session, emit), mine in zip(members, states):
-            found = [next(grounded) for _ in range(len(mine))]
-            session.take_tracks(len(session.turns), found, emit)
+        for group in _fitting(members, members[0][0].video.grounder.options.most):
+            _track_group(group)
+
+
+def _fitting(
+    members: Sequence[tuple[VideoSession, Emit]], most: int
+) -> Iterator[list[tuple[VideoSession, Emit]]]:
+    """Neighbours whose answers ground at most so many things; one that exceeds it is alone."""
+    group, things = [], 0
+    for member in members:
+        mine = len(member[0].answers[-1].phrases)
+        if group and things + mine > most:
+            yield group
+            group, things = [], 0
+        group.append(member)
+        things += mine
+    yield group
+
+
+def _track_group(members: Sequence[tuple[VideoSession, Emit]]) -> None:
+    states = [session.seg_states(len(session.turns)) for session, _ in members]
+    first = members[0][0]
+    grounded = iter(first.video.grounder.ground(torch.cat(states), first.shown, first.plan))
+    for (session, emit), mine in zip(members, states):
+        found = [next(grounded) for _ in range(len(mine))]
+        session.take_tracks(len(session.turns), found, emit)
 
 
 def _told(stream: Optional[Callable[[int, Event], None]], number: int) -> Emit:

@@ -7,6 +7,7 @@ that every frame has the bits that decoding from the start gives. Opened through
 from __future__ import annotations
 
 import bisect
+import re
 from pathlib import Path
 from typing import Any, Iterator, Optional, Sequence
 
@@ -158,4 +159,6 @@ def _decord_errors() -> tuple[type[Exception], ...]:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+    """Without the times and places in its own source that decord puts before its messages."""
+    said = re.sub(r"\[[\d:]+\] \S+:\d+:\s*", "", str(error)).strip()
+    return (said.splitlines() or [type(error).__name__])[0][:160]

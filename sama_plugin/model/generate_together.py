@@ -1,9 +1,9 @@
-"""Several conversations continued in one batch: each is read alone, then all speak together.
+"""Several conversations continued in one batch, with the text that `generate` gives each.
 
-Reading differs in length and in slots, so every prompt goes through the host by itself, into its
-own KV cache. Speaking is one token a step for everybody: the caches are laid into one, padded on
-the left, and every row keeps its own positions, so that the text is that of `generate`. Afterwards
-each conversation gets its own cache back. Used by `infer/together.py`.
+Reading: prompts that follow the same opening (the frames of one video) are read in one pass behind
+it; others differ in all and go through the host one by one, each into its own KV cache. Speaking is
+one token a step for everybody (`lanes.py`). Afterwards each conversation has a cache of its own.
+Used by `infer/together.py`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from sama_plugin.data.batch import SamaBatch
 from sama_plugin.dialog.stops import NEVER, Stop
 from sama_plugin.logs import warn_once
 from sama_plugin.model import generate as alone
 from sama_plugin.model.generate import Generation, Sampling
+from sama_plugin.model.lanes import Lanes
 from sama_plugin.model.sama import VisualCache
 from sama_plugin.nn.pointing import ReadFrames
 
@@ -41,15 +41,27 @@ class Request:
     on_token: Optional[Callable[[int], None]] = None
 
 
+@dataclass(frozen=True)
+class Opening:
+    """What several requests have read before: one KV cache, which is left as it is.
+
+    `batch` holds the slots of all of them, in order; `cache` the frames. What the requests bring of
+    their own is then not used.
+    """
+
+    past: Any
+    batch: SamaBatch
+    cache: VisualCache
+
+
 @dataclass
 class _Row:
     """A conversation while it speaks."""
 
     request: Request
     choose: Callable[[Tensor, list[int]], int]
-    past: Any
     logits: Tensor  # (V,) of the next token
-    read: Optional[ReadFrames]
+    shown: Optional[ReadFrames]  # the frames, where they were part of the prompt
     new: list[int] = field(default_factory=list)
     states: list[Tensor] = field(default_factory=list)
     consumed: int = 0  # new tokens that went through the host
@@ -62,11 +74,20 @@ def generate_together(
     sama: SamaModel,
     requests: Sequence[Request],
     *,
+    opening: Optional[Opening] = None,
     stop: Stop = NEVER,
     max_new_tokens: int = 256,
     sampling: Optional[Sampling] = None,
 ) -> list[Generation]:
-    """What `generate` gives for each request, tokens of all of them chosen step by step."""
+    """What `generate` gives for each request, tokens of all of them chosen step by step.
+
+    Args:
+        opening: what all requests follow; only for hosts of `speaks_together`.
+    """
+    if opening is not None:
+        lanes, logits = _read_behind(sama, requests, opening)
+        shown = [None] * len(requests)  # whoever read the opening has them
+        return _speak(sama, requests, lanes, logits, shown, stop, max_new_tokens, sampling)
     if len(requests) > 1 and not speaks_together(sama):
         warn_once(
             "generate_together",
@@ -76,26 +97,10 @@ def generate_together(
     if len(requests) < 2 or not speaks_together(sama):
         options = {"stop": stop, "max_new_tokens": max_new_tokens, "sampling": sampling}
         return [alone.generate(sama, **vars(request), **options) for request in requests]
-    forbidden = alone._never_generated(sama)
-    rows = [_row(sama, request, sampling or Sampling()) for request in requests]
-    lengths = [row.past.get_seq_length() for row in rows]
-    shared = _laid_together(sama, [row.past for row in rows], max(lengths))
-    steps = 0
-    with sama.call(None) as call:
-        while True:
-            for row in rows:
-                if row.speaking:
-                    _choose(sama, row, forbidden, stop, max_new_tokens)
-            if not any(row.speaking for row in rows):
-                break
-            tokens = torch.tensor([[row.new[-1] if row.new else 0] for row in rows])
-            output = _step(sama, tokens.to(sama.device), lengths, steps, shared)
-            steps += 1
-            for number, row in enumerate(rows):
-                if row.speaking:
-                    _take(sama, row, output.logits[number, -1], call.hidden[number, -1])
-    pasts = _taken_apart(sama, shared, lengths, [row.consumed for row in rows])
-    return [_generation(sama, row, past) for row, past in zip(rows, pasts)]
+    read = [read_prompt(sama, request) for request in requests]
+    pasts, logits, shown = zip(*read)
+    lanes = Lanes.laid(sama, pasts)
+    return _speak(sama, requests, lanes, logits, shown, stop, max_new_tokens, sampling)
 
 
 def speaks_together(sama: SamaModel) -> bool:
@@ -120,31 +125,53 @@ def read_prompt(sama: SamaModel, request: Request) -> tuple[Any, Tensor, Optiona
     return past, output.logits[0, -1], call.read
 
 
-def copied(sama: SamaModel, past: Any) -> Any:
-    """A KV cache with the same contents, of its own."""
-    other = sama.adapter.new_cache(sama.host)
-    for number, layer in enumerate(past.layers):
-        other.update(layer.keys, layer.values, number)
-    return other
+def _read_behind(
+    sama: SamaModel, requests: Sequence[Request], opening: Opening
+) -> tuple[Lanes, Sequence[Tensor]]:
+    """All prompts in one pass behind what they share, padded between the two."""
+    longest = max(len(request.input_ids) for request in requests)
+    words = [list(request.input_ids) for request in requests]
+    padding = words[0][-1]  # a word: no slot is counted in the padding
+    short = [longest - len(one) for one in words]
+    ids = torch.tensor([[padding] * gap + one for gap, one in zip(short, words)])  # (B, n)
+    real = torch.arange(longest) >= torch.tensor(short)[:, None]
+    lanes = Lanes.after(sama, opening.past, len(requests))
+    with sama.call(opening.batch.to(sama.device), opening.cache):
+        output = lanes.read(sama, ids.to(sama.device), real.to(sama.device))
+    return lanes, output.logits[:, -1]
 
 
-def _row(sama: SamaModel, request: Request, sampling: Sampling) -> _Row:
-    past, logits, read = read_prompt(sama, request)
-    return _Row(request, alone._chooser(sampling, sama.device), past, logits, read)
-
-
-def _step(sama: SamaModel, tokens: Tensor, lengths: list[int], steps: int, shared: Any) -> Any:
-    """One token of every row through the host."""
-    longest, device = max(lengths), tokens.device
-    own = torch.tensor(lengths, device=device)[:, None]  # (B, 1)
-    columns = torch.arange(longest + steps + 1, device=device)
-    inputs = {
-        "input_ids": tokens,
-        "attention_mask": (columns >= longest - own).long(),  # (B, longest + steps + 1)
-        "position_ids": own + steps,
-        "past_key_values": shared,
-    }
-    return sama.adapter.read(sama.host, inputs, use_cache=True, logits_to_keep=1)
+def _speak(
+    sama: SamaModel,
+    requests: Sequence[Request],
+    lanes: Lanes,
+    logits: Sequence[Tensor],
+    shown: Sequence[Optional[ReadFrames]],
+    stop: Stop,
+    most: int,
+    sampling: Optional[Sampling],
+) -> list[Generation]:
+    """One token of every conversation a step, until all have ended."""
+    forbidden, lengths = alone._never_generated(sama), lanes.lengths
+    rows = [
+        _Row(request, alone._chooser(sampling or Sampling(), sama.device), one, frames)
+        for request, one, frames in zip(requests, logits, shown)
+    ]
+    real = torch.ones(len(rows), 1, dtype=torch.bool, device=sama.device)
+    with sama.call(None) as call:
+        while True:
+            for row in rows:
+                if row.speaking:
+                    _choose(sama, row, forbidden, stop, most)
+            if not any(row.speaking for row in rows):
+                break
+            tokens = torch.tensor([[row.new[-1] if row.new else 0] for row in rows])
+            output = lanes.read(sama, tokens.to(sama.device), real)
+            for number, row in enumerate(rows):
+                if row.speaking:
+                    _take(sama, row, output.logits[number, -1], call.hidden[number, -1])
+    pasts = lanes.apart(sama, [n + row.consumed for n, row in zip(lengths, rows)])
+    return [_generation(sama, row, past) for row, past in zip(rows, pasts)]
 
 
 def _choose(sama: SamaModel, row: _Row, forbidden: Tensor, stop: Stop, most: int) -> None:
@@ -171,32 +198,4 @@ def _take(sama: SamaModel, row: _Row, logits: Tensor, state: Tensor) -> None:
 def _generation(sama: SamaModel, row: _Row, past: Any) -> Generation:
     none = torch.zeros(0, sama.modules.width, device=sama.device)
     states = torch.stack(row.states) if row.states else none
-    return Generation(row.new, states, past, row.stopped, row.read)
-
-
-def _laid_together(sama: SamaModel, pasts: Sequence[Any], longest: int) -> Any:
-    """One cache of B rows, each (1, H, L, D) padded on the left to the longest."""
-    shared = sama.adapter.new_cache(sama.host)
-    for number in range(len(pasts[0].layers)):
-        layers = [past.layers[number] for past in pasts]
-        parts = [
-            torch.cat([F.pad(part, (0, 0, longest - part.shape[2], 0)) for part in kind])
-            for kind in ([one.keys for one in layers], [one.values for one in layers])
-        ]
-        shared.update(*parts, number)
-    return shared
-
-
-def _taken_apart(
-    sama: SamaModel, shared: Any, lengths: Sequence[int], consumed: Sequence[int]
-) -> list[Any]:
-    """A cache for each row, without padding and without what came after its end."""
-    longest, pasts = max(lengths), []
-    for row, (length, spoken) in enumerate(zip(lengths, consumed)):
-        past = sama.adapter.new_cache(sama.host)
-        columns = slice(longest - length, longest + spoken)
-        for number, layer in enumerate(shared.layers):
-            kept = (part[row : row + 1, :, columns].clone() for part in (layer.keys, layer.values))
-            past.update(*kept, number)
-        pasts.append(past)
-    return pasts
+    return Generation(row.new, states, past, row.stopped, row.shown)

@@ -15,6 +15,9 @@ from sama_plugin.errors import ConfigError
 from sama_plugin.registry import nearest
 from sama_plugin.train.config import TrainConfig, TrainSettings
 
+GPU_WORKERS = 4
+"""Data loading processes a rank, where nothing is said and a GPU does the work."""
+
 
 def training_arguments(config: TrainConfig) -> Any:
     """`transformers.TrainingArguments` for this run.
@@ -27,7 +30,7 @@ def training_arguments(config: TrainConfig) -> Any:
 
     _check_deepspeed(config)
     known = inspect.signature(TrainingArguments.__init__).parameters
-    values = {**_settings(config.train, known), **_machine(config)}
+    values = {**_settings(config.train, known), **_loading(config.train, known), **_machine(config)}
     for name in config.train.extra:
         if name not in known:
             raise ConfigError(
@@ -73,7 +76,6 @@ def _settings(settings: TrainSettings, known: Mapping[str, Any]) -> dict[str, An
         "lr_scheduler_type": settings.schedule,
         "max_grad_norm": settings.max_grad_norm,
         "seed": settings.seed,
-        "dataloader_num_workers": settings.workers,
         "deepspeed": settings.deepspeed,
         "logging_steps": settings.log_every,
         "logging_first_step": True,
@@ -86,13 +88,32 @@ def _settings(settings: TrainSettings, known: Mapping[str, Any]) -> dict[str, An
     }
     # Since 5.x a `warmup_steps` below 1 is a share of all steps; before, `warmup_ratio` was.
     values["warmup_ratio" if "warmup_ratio" in known else "warmup_steps"] = settings.warmup
-    if settings.workers and "dataloader_multiprocessing_context" in known:
-        values["dataloader_multiprocessing_context"] = "fork"  # the collator holds the host
     if settings.gradient_checkpointing:
         name = "activation_checkpointing"
         name = name if name in known else "gradient_checkpointing"
         values[name] = True
         values[f"{name}_kwargs"] = {"use_reentrant": False}
+    return values
+
+
+def _loading(settings: TrainSettings, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Worker processes, and how far they read ahead; on a CPU they would take the model's cores.
+
+    Workers live for an epoch: kept ones would leave out a draw of the random state at its end, and
+    the run would depend on their number.
+    """
+    import torch
+
+    gpu = torch.cuda.is_available()
+    workers = settings.workers if settings.workers is not None else GPU_WORKERS * gpu
+    values: dict[str, Any] = {
+        "dataloader_num_workers": workers,
+        "dataloader_pin_memory": gpu if settings.pin_memory is None else settings.pin_memory,
+    }
+    if workers:
+        values["dataloader_prefetch_factor"] = settings.prefetch
+        if "dataloader_multiprocessing_context" in known:
+            values["dataloader_multiprocessing_context"] = "fork"  # the collator holds the host
     return values
 
 

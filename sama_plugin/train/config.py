@@ -47,7 +47,9 @@ class TrainSettings:
     packing: bool = False  # the samples of a micro-step share one row, without padding
     base_weight: float = 0.0  # on plain chat: of the divergence from the base's own answers
     epoch_samples: Optional[int] = None  # by the sources' weights; None: each source in full
-    workers: int = 0  # data loading processes
+    workers: Optional[int] = None  # data loading processes a rank; None: 4 with a GPU, else 0
+    prefetch: int = 4  # batches that each of them keeps ready
+    pin_memory: Optional[bool] = None  # page-locked batches; None: with a GPU
     gradient_checkpointing: bool = False
     deepspeed: Optional[str] = None  # a file of configs/deepspeed/
     log_every: int = 10  # steps
@@ -70,6 +72,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not self.data:
             raise ConfigError("data: no source is named; give at least one {format, path}")
+        if (self.train.workers or 0) < 0 or self.train.prefetch < 1:
+            raise ConfigError(
+                f"train.workers {self.train.workers} must not be negative, and train.prefetch "
+                f"{self.train.prefetch} must be at least 1"
+            )
         if self.model.quantize == "4bit" and self.sama.lora.r == 0:
             raise ConfigError(
                 "model.quantize 4bit trains adapters only, but sama.lora.r is 0; set sama.lora.r"

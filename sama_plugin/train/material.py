@@ -12,6 +12,7 @@ from sama_plugin.data.collate import Collator
 from sama_plugin.data.encode import Encoder, wording_of
 from sama_plugin.data.mixture import MixtureDataset
 from sama_plugin.data.packing import check_packs, packed
+from sama_plugin.data.quarantine import TolerantCollator
 from sama_plugin.data.questions import question_reader
 from sama_plugin.data.regions import region_rule
 from sama_plugin.data.sources import SourceConfig, open_source
@@ -27,8 +28,8 @@ def training_material(
     max_length: Optional[int] = None,
     epoch_samples: Optional[int] = None,
     packing: bool = False,
-) -> tuple[MixtureDataset, Collator]:
-    """(dataset, collator) of a run.
+) -> tuple[MixtureDataset, TolerantCollator]:
+    """(dataset, collator) of a run; the collator sets bad records aside.
 
     Args:
         seed: decides order and pointing. max_length: tokens of the longest sample.
@@ -45,7 +46,8 @@ def training_material(
     collate = collator(sama, max_length)
     if packing:
         collate.layout = packed
-    return MixtureDataset(opened, seed=seed, samples=epoch_samples), collate
+    dataset = MixtureDataset(opened, seed=seed, samples=epoch_samples)
+    return dataset, TolerantCollator(collate)
 
 
 def collator(sama: SamaModel, max_length: Optional[int] = None, tokenizer: Any = None) -> Collator:

@@ -21,12 +21,13 @@ from sama_plugin.errors import PluginError
 from sama_plugin.model.attach import SamaModel
 from sama_plugin.model.checkpoint import FOLDER, load_adapter
 from sama_plugin.train import saving
+from sama_plugin.train.bad_records import BadRecords, FollowBadRecords, allowances
 from sama_plugin.train.base_answers import base_logits, divergence, plain_rows
 from sama_plugin.train.canary import Canary
 from sama_plugin.train.groups import Rates, parameter_groups
 from sama_plugin.train.meter import LossMeter
 from sama_plugin.train.order import EpochOrder, FollowEpoch
-from sama_plugin.train.uniform import uniform_inputs
+from sama_plugin.train.uniform import is_blank, one_label, uniform_inputs
 
 
 class SamaTraining:
@@ -42,6 +43,8 @@ class SamaTraining:
         self.base_weight = base_weight
         self.sama, self.rates = sama, rates or Rates()
         self.meter, self.canary = LossMeter(), Canary(sama)
+        self.bad_records = BadRecords(allowances(self.train_dataset), Path(self.args.output_dir))
+        self.add_callback(FollowBadRecords(self.bad_records, self.accelerator))
         self.stage: Optional[Path] = None
         self.model_accepts_loss_kwargs = False
         self.args.remove_unused_columns = False
@@ -71,13 +74,19 @@ class SamaTraining:
     ) -> Any:
         """Loss of a micro-step on the same modules for every rank; its parts go to the meter."""
         inputs = uniform_inputs(inputs, self.sama, self.sharded)
+        blank = is_blank(inputs["sama"])
+        inputs = one_label(inputs) if blank else inputs
         with self.canary.watch(inputs):
             loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
+        if blank:
+            loss = 0 * loss
+            self.sama.last_losses = {name: 0 * part for name, part in self.sama.last_losses.items()}
         parts = dict(self.sama.last_losses)
         if model.training and self.base_weight:
             parts["base"] = self._from_base(inputs, outputs.logits)
             loss = loss + parts["base"]
         if model.training:
+            self.bad_records.see(inputs["sama"].bad)
             self.meter.add(parts, 1 / self._micro_steps())
         return (loss, outputs) if return_outputs else loss
 
@@ -99,7 +108,7 @@ class SamaTraining:
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Training lines also say the parts of the loss."""
         if "loss" in logs and "learning_rate" in logs:
-            logs = {**logs, **self.meter.drain(self.accelerator)}
+            logs = {**logs, **self.meter.drain(self.accelerator), **self.bad_records.count()}
         super().log(logs, *args, **kwargs)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:

@@ -2,7 +2,9 @@
 
 DDP waits for a gradient of every parameter, and ZeRO-3 for every rank to enter every module, frozen
 ones too. A rank whose batch is text only therefore runs the plugin on an empty `SamaBatch` and,
-under ZeRO-3, the vision tower on one black frame that nobody reads.
+under ZeRO-3, the vision tower on one black frame that nobody reads. A batch of which every record
+was set aside has nothing to learn, and the mean over no token is no number: it gets one label, and
+its loss counts nothing.
 """
 
 from __future__ import annotations
@@ -33,6 +35,18 @@ def uniform_inputs(inputs: Mapping[str, Any], sama: SamaModel, sharded: bool) ->
             inputs["pixel_values"] = torch.zeros(1, 3, side, side, device=sama.device)
             batch = _with_unread_frame(batch)
     return {**inputs, "sama": batch}
+
+
+def is_blank(batch: SamaBatch) -> bool:
+    """Whether every record of a batch was set aside (told without asking the device)."""
+    return 0 < batch.samples == len(batch.bad)
+
+
+def one_label(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """`inputs` of a blank batch with the second token of the first row as its only label."""
+    labels = inputs["labels"].clone()
+    labels[0, 1] = inputs["input_ids"][0, 1]
+    return {**inputs, "labels": labels}
 
 
 def _with_unread_frame(batch: SamaBatch) -> SamaBatch:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from benchmarks import long_conversation, segmenter_schedule, stock_tracker
+from benchmarks import follow_ups, long_conversation, segmenter_schedule, stock_tracker
 from sama_plugin.model import generate
 
 
@@ -43,3 +43,10 @@ def test_a_long_conversation_at_the_smallest_size(monkeypatch, capsys):
     said = capsys.readouterr().out
     assert said.count("tokens/s") == 2 and said.count("(12 masks)") == 2
     assert "peak memory" in said
+
+
+def test_follow_ups_read_only_what_is_new(monkeypatch, capsys):
+    monkeypatch.setattr(generate, "_chooser", generate._chooser)
+    run(follow_ups, monkeypatch, "--frames", "4", "--turns", "2", "--words", "2")
+    said = capsys.readouterr().out
+    assert "4 frames, encoded (4, 4) times" in said and "2 follow-ups" in said

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
 
 from sama_plugin.bridges.internvl_chat.own_data import OwnData
-from sama_plugin.bridges.internvl_chat.prepare import _joined, _packed
+from sama_plugin.bridges.internvl_chat.prepare import Preparation, _joined, _packed, check_shares
 from sama_plugin.data.collate import Prepared
 from sama_plugin.data.formats.sama import write
 from sama_plugin.errors import DataError, PluginError
+from sama_plugin.patching.ledger import Ledger
 from tests.bridges.test_internvl_chat import (  # noqa: F401
     SCRIPT,
     files,
@@ -20,6 +22,7 @@ from tests.bridges.test_internvl_chat import (  # noqa: F401
     run,
 )
 from tests.data.factories import grounded_sample
+from tests.model.conftest import tiny_config
 
 SCRIPTS = {name: SCRIPT.with_name(f"internvl_chat_{name}.py") for name in ("finetune", "pretrain")}
 
@@ -103,3 +106,23 @@ def test_ours_is_drawn_as_often_as_the_host_would(power, weight):
 def test_a_resampled_mixture_is_refused():
     with pytest.raises(PluginError, match="--use_data_resampling True.*weights are made from"):
         _joined(SimpleNamespace(datasets=[]), OwnData.__new__(OwnData))
+
+
+def test_shares_of_an_older_annotation_are_refused(tmp_path):
+    """What the script of pre-training keeps beside an annotation file and reads instead of it."""
+    annotation, share = tmp_path / "a.jsonl", tmp_path / "a_temp" / "a_0_of_1.jsonl"
+    share.parent.mkdir()
+    for path in (annotation, share):
+        path.write_text("{}\n")
+    meta = tmp_path / "meta.json"
+    meta.write_text(json.dumps({"mine": {"root": "", "annotation": str(annotation)}}))
+    os.utime(annotation, (1, 1))
+    check_shares(str(meta))
+    os.utime(share, (0, 0))
+    with pytest.raises(PluginError, match="dataset mine: .*a.jsonl was changed after .*Delete"):
+        check_shares(str(meta))
+    parts = SimpleNamespace(datasets=[SimpleNamespace(total_ranks=1)])
+    preparation = Preparation(tiny_config(), None, None, Ledger(), meta=str(meta))
+    preparation.collate.mixed = SimpleNamespace(ours=None)
+    with pytest.raises(PluginError, match="dataset mine"):
+        preparation.after(parts)

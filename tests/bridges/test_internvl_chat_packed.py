@@ -27,6 +27,7 @@ from sama_plugin.bridges.internvl_chat.videos import LocalVideos
 from sama_plugin.errors import DataError, PluginError
 from sama_plugin.patching.ledger import Ledger
 from tests.bridges.test_internvl_chat import files, leave_nothing, run  # noqa: F401
+from tests.data.factories import text_sample
 from tests.hosts.internvl_chat.lookalike import internvl_chat
 from tests.hosts.test_backbones import TABLE
 from tests.model.conftest import tiny_config
@@ -189,6 +190,15 @@ def test_padding_changes_nothing(prepared):
         torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-6)
 
 
+def test_a_padded_row_of_words_alone(prepared):
+    sama, _, collate, len2weight = prepared
+    words = [collate.made.ours.prepare(text_sample())] * 2
+    row = packed(collate, partial(len2weight, loss_reduction="token"), words, 200, fill_images=4)
+    assert "pixel_values" not in row and row["input_ids"].shape == (1, 200)
+    found, wanted = learn(sama, told(sama, row)), learn(sama, collate(words))
+    torch.testing.assert_close(found[0], wanted[0], rtol=1e-5, atol=1e-6)
+
+
 def test_attention_that_mixes_neighbours_is_refused(prepared, monkeypatch):
     sama, *_ = prepared
     mode = sama.host.language_model.training
@@ -205,6 +215,25 @@ def test_what_may_look_at_what():
     assert seen == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], *([0, 0, *one] for one in tri(3))]
     near = visible(torch.tensor([[0, 1, 0, 1, 2]]), 2)[0, 0].int().tolist()
     assert near == [*seen[:4], [0, 0, 0, 1, 1]]
+
+
+def test_packed_attention_of_the_trees_is_told_lengths(prepared):
+    """By the class (internvl_chat) or by a method on the layer (gpt_oss), where they put theirs."""
+    sama, *_ = prepared
+    attention = sama.adapter.decoder(sama.host).layers[0].self_attn
+    row = {"position_ids": torch.tensor([[0, 1, 0, 1, 2]])}
+    attention.forward = attention.forward
+    way, *others = ways(sama)
+    assert way.tell(row, torch.float32)["cu_seqlens"].tolist() == [[0, 2, 5]]
+    assert separation_of(sama).name == others[0].name  # the lookalike takes no lengths
+    del attention.forward
+    kind = type(attention)
+    attention.__class__ = type("Qwen2FlashAttention2ForPackedTraining", (kind,), {})
+    (way,) = ways(sama)
+    told_lengths = way.tell(row, torch.float32)["attention_mask"]
+    assert told_lengths.tolist() == [[0, 2, 5]] and told_lengths.dtype is torch.int32
+    with pytest.raises(PluginError, match="lengths in the place of the mask: "):
+        separation_of(sama)  # this host's own attention does not understand them
 
 
 def test_layers_that_no_mask_describes_get_none():

@@ -15,6 +15,7 @@ from sama_plugin.dialog.spans import IGNORE, Layout
 from sama_plugin.errors import DataError, SlotError
 from sama_plugin.hosts.internvl.adapter import InternVLAdapter
 from sama_plugin.media.frames import FramePlan
+from sama_plugin.model.importers.description import TEMPLATES
 from tests.data.factories import grounded_sample, plain_sample, text_sample
 from tests.tiny_tokenizer import tiny_tokenizer
 
@@ -156,6 +157,17 @@ def test_long_questions_lose_their_first_words_and_no_region():
     words = [token for token, kind in zip(whole.ids, whole.kinds) if kind == TEXT]
     kept = [token for token, kind in zip(question.ids, question.kinds) if kind == TEXT]
     assert kept == words[-4:]
+
+
+def test_an_end_of_words_is_learnt_with_its_answer():
+    """Phi-3's marks on a tokenizer that does not know them: one run of text, as it is generated."""
+    encoder = Encoder(tiny_tokenizer(TEMPLATES["phi3_chat"], plugin=True), InternVLAdapter(), 4)
+    layout = encoder.encode(plain_sample("clip.npy"), CHAT).layout
+    learnt = [one for one, label in zip(layout.ids, layout.labels) if label != IGNORE]
+    assert learnt == encoder.text.plain("a mark such as <p> or [SEG].<|end|>")
+    assert decode(encoder, layout.ids).endswith(
+        "what is [SEG]?<|end|>\n<|assistant|>\na mark such as <p> or [SEG].<|end|>"
+    )
 
 
 def test_too_long_names_the_sample():

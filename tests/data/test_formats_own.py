@@ -120,9 +120,10 @@ class TestPngMasks:
         track = named.targets[0].track
         assert track.frames() == (0, 2) and (track.mask(0) == MASK).all() and track.area(2) == 0
 
-    def test_one_picture_an_object(self, tmp_path):
+    @pytest.mark.parametrize("name", ["blue mug", "blue_mug"])
+    def test_one_picture_an_object(self, tmp_path, name):
         clip(tmp_path / "frames")
-        folder = tmp_path / "masks" / "clip" / "blue mug"
+        folder = tmp_path / "masks" / "clip" / name
         folder.mkdir(parents=True)
         masks.write_png(folder / "00003.png", MASK.astype(np.uint8) * 255)
         (sample,) = png_masks.read(tmp_path / "masks", tmp_path / "frames")

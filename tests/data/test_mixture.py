@@ -118,8 +118,7 @@ def test_groups_are_told_apart_within_one_source(folder):
 
 
 def _item(item):
-    sample, policy = item
-    return sample.to_json(), policy
+    return item.sample.to_json(), item.frames, item.source
 
 
 def test_workers_and_pickling_change_nothing(folder):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -9,9 +11,10 @@ from sama_plugin.errors import MediaError, SlotError
 from sama_plugin.infer.answers import MaskReady
 from sama_plugin.infer.record import resume_session
 from sama_plugin.infer.session import VideoSession
-from sama_plugin.infer.together import ask_together
+from sama_plugin.infer.together import _fitting, ask_together
 from sama_plugin.infer.video import OpenVideo
 from sama_plugin.media.frames import FramePolicy
+from sama_plugin.model import generate_together
 from tests.infer.conftest import FRAMES
 
 FIRST = ("what moves?", "say at length what does the red star near @dot do?", "who?")
@@ -86,6 +89,54 @@ def test_sessions_share_a_video(sama, clip):
         assert video.encodes == encodes
         with pytest.raises(MediaError, match="its own model and frame plan"):
             VideoSession(sama, video, frames=FramePolicy(llm=1))
+
+
+def test_questions_about_one_video_are_read_behind_its_frames(sama, clip, monkeypatch):
+    """Prompts of different lengths, with and without regions, then a second round."""
+    with OpenVideo(sama, clip) as video:
+        sessions = [VideoSession(sama, video) for _ in FIRST]
+        for session in sessions:
+            session.region("dot", frame=2, points=[(30, 20)])
+        alone = [VideoSession(sama, clip) for _ in FIRST]
+        for session in alone:
+            session.region("dot", frame=2, points=[(30, 20)])
+        wanted = [one.ask(text, max_new_tokens=LENGTH) for one, text in zip(alone, FIRST)]
+        with monkeypatch.context() as patched:
+            patched.setattr(generate_together, "read_prompt", None)  # nobody is read alone
+            found = ask_together(sessions, FIRST, max_new_tokens=LENGTH)
+        wanted += [one.ask(t, max_new_tokens=LENGTH, masks=False) for one, t in zip(alone, SECOND)]
+        found += ask_together(sessions, SECOND, max_new_tokens=LENGTH, masks=False)
+    assert [one.ids for one in found] == [one.ids for one in wanted]
+    for one, other in zip(alone, sessions):
+        assert one.cached_tokens == other.cached_tokens and one.ids == other.ids
+        for phrase, same in zip(one.answers[0].phrases, other.answers[0].phrases):
+            assert phrase.track.rles == same.track.rles and phrase.name == same.name
+        for turn, same in zip(one.turns, other.turns):
+            assert torch.allclose(turn.seg_states, same.seg_states, atol=1e-5)
+
+
+def test_a_batch_that_cannot_begin_leaves_every_session_usable(sama, clip):
+    with OpenVideo(sama, clip) as video:
+        sessions = [VideoSession(sama, video) for _ in range(2)]
+        with pytest.raises(SlotError, match="the host reads"):
+            ask_together(sessions, ["what moves?", "who?"], max_new_tokens=10**6)
+        one, other = (session.ask("who?", max_new_tokens=LENGTH) for session in sessions)
+    with VideoSession(sama, clip) as fresh:
+        assert one.ids == other.ids == fresh.ask("who?", max_new_tokens=LENGTH).ids
+
+
+@pytest.mark.parametrize(
+    "phrases, most, groups",
+    [
+        ((2, 2, 2), 6, [[2, 2, 2]]),
+        ((2, 2, 2), 5, [[2, 2], [2]]),
+        ((1, 9, 1), 4, [[1], [9], [1]]),  # the one that is too much fails by itself
+    ],
+)
+def test_no_more_things_are_tracked_at_once_than_fit(phrases, most, groups):
+    answers = [SimpleNamespace(answers=[SimpleNamespace(phrases=[0] * n)]) for n in phrases]
+    found = _fitting([(answer, None) for answer in answers], most)
+    assert [[len(one.answers[-1].phrases) for one, _ in group] for group in found] == groups
 
 
 def test_frames_are_known_however_they_were_read(sama, clip, tmp_path):

@@ -82,8 +82,7 @@ class PackedCollator:
 def _laid(row: PackedRow, mixed: MixedCollator, length: int) -> tuple[dict[str, Any], list[int]]:
     ours = [item for item in row.items if isinstance(item, Prepared)]
     theirs = [item for item in row.items if not isinstance(item, Prepared)]
-    pixels = mixed(row.items).get("pixel_values")
-    theirs += _padding(row, mixed.ours.pad_id, length, pixels)
+    theirs += _padding(row, mixed, length)
     batch = mixed([*ours, *theirs])
     sequences = [one.encoded for one in ours]
     sequences += [
@@ -91,24 +90,36 @@ def _laid(row: PackedRow, mixed: MixedCollator, length: int) -> tuple[dict[str, 
     ]
     together = packed([one for one in sequences if len(one)], mixed.ours.pad_id)
     rest = {key: value for key, value in batch.items() if key not in SEQUENCES}
+    if "pixel_values" in rest and not len(rest["pixel_values"]):
+        del rest["pixel_values"]  # words of ours alone: the adapter gives the host a blank tile
     return {**rest, **together}, together["labels"][0].tolist()
 
 
-def _padding(row: PackedRow, pad: int, length: int, pixels: Any) -> list[dict[str, Any]]:
+def _padding(row: PackedRow, mixed: MixedCollator, length: int) -> list[dict[str, Any]]:
     """What fills a row, as one more item of the host that nobody reads or learns from."""
-    tokens = max(length - row.tokens, 0)
-    images = 0 if pixels is None else max(row.fill_images - row.images, 0)
+    tokens, images = max(length - row.tokens, 0), max(row.fill_images - row.images, 0)
     if not tokens and not images:
         return []
-    shape = (3, 1, 1) if pixels is None else pixels.shape[1:]
+    shape = _tile_shape(row, mixed)
+    images, shape = (0, (3, 1, 1)) if shape is None else (images, shape)
     return [
         {
-            "input_ids": torch.full((tokens,), pad),
+            "input_ids": torch.full((tokens,), mixed.ours.pad_id),
             "labels": torch.full((tokens,), IGNORE),
             "pixel_values": torch.zeros(images, *shape),
             "image_flags": torch.zeros(images, dtype=torch.long),
         }
     ]
+
+
+def _tile_shape(row: PackedRow, mixed: MixedCollator) -> Optional[tuple[int, ...]]:
+    """(3, S, S) of a row's frames and tiles; None if it has none."""
+    for item in row.items:
+        if not isinstance(item, Prepared):
+            return tuple(item["pixel_values"].shape[1:])
+        if item.clip.rows:
+            return tuple(mixed([item])["pixel_values"].shape[1:])
+    return None
 
 
 def _weights(

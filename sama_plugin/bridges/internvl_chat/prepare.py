@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import copy
 import functools
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Optional
 
 from sama_plugin.bridges.internvl_chat.collate import AwaitedCollator, MixedCollator
@@ -32,6 +34,7 @@ class Preparation:
         data: our JSONL beside the host's meta file; None for records in the meta file alone.
         root: folder of its media.
         resampled: whether the script draws datasets by the square root of their size.
+        meta: the script's meta file.
     """
 
     config: SamaConfig
@@ -41,6 +44,7 @@ class Preparation:
     sama: Optional[SamaModel] = None
     collate: AwaitedCollator = field(default_factory=AwaitedCollator)
     resampled: bool = False
+    meta: str = ""
 
     def before(self, data_args: Any, tokenizer: Any, model: Any) -> None:
         """Attach the plugin to the script's model, with the script's tokenizer object.
@@ -53,6 +57,7 @@ class Preparation:
                 "--allow_overflow True: samples are cut where a packed row ends, and regions would "
                 "lose their frames. Leave it out; a row then holds whole samples only"
             )
+        self.meta = data_args.meta_path
         self.resampled = getattr(data_args, "use_data_resampling", False)
         self.sama = attach(model, tokenizer, self.config, share_tokenizer=True)
         self.ledger.note(
@@ -64,8 +69,14 @@ class Preparation:
         self.collate.mixed = MixedCollator(ours, self.sama.modules.tokens)
 
     def after(self, datasets: Any) -> Any:
-        """The host's datasets, knowing our records; with `data`, one more among them."""
+        """The host's datasets, knowing our records; with `data`, one more among them.
+
+        Raises:
+            PluginError: records that are not those of the annotation files.
+        """
         ours = self.collate.mixed.ours
+        if any(hasattr(part, "total_ranks") for part in datasets.datasets):
+            check_shares(self.meta)
         for part in datasets.datasets:
             self.ledger.swap_class(
                 part,
@@ -82,6 +93,21 @@ class Preparation:
             self.ledger.note("the script's packer", "rows of whole samples in its place")
             return _packed(datasets, own, 0.5 if self.resampled else 1.0)
         return datasets if own is None else _joined(datasets, own)
+
+
+def check_shares(meta: str) -> None:
+    """The script of pre-training writes each rank's share of an annotation file to a folder beside
+    it and reads that ever after; PluginError where the annotation is newer.
+    """
+    for name, entry in json.loads(Path(meta).read_text(encoding="utf-8")).items():
+        annotation = Path(entry["annotation"])
+        stem = annotation.name.replace(".jsonl", "")
+        for share in (annotation.parent / f"{stem}_temp").glob("*.jsonl"):
+            if share.stat().st_mtime < annotation.stat().st_mtime:
+                raise PluginError(
+                    f"dataset {name}: {annotation} was changed after {share} was cut from it, and "
+                    f"the script reads the old records. Delete {share.parent}"
+                )
 
 
 def portable_collator(sama: SamaModel, tokenizer: Any, max_length: int) -> Collator:

@@ -6,11 +6,12 @@ read by `internvl_meta`; only the file differs.
 
 from __future__ import annotations
 
-from typing import Iterator, Optional
+from typing import Any, Iterator, Mapping, Optional
 
 from sama_plugin.data.formats import files, internvl_meta
+from sama_plugin.data.formats.record_list import read_records
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
+from sama_plugin.data.report import RecordReport, Report
 from sama_plugin.dialog.sample import Sample
 
 
@@ -22,13 +23,12 @@ def read(
     probe: bool = True,
 ) -> Iterator[Sample]:
     """Samples of a LLaVA or ChatUniVi file; see `data.formats.Format`."""
-    report, library = report or Strict(), Library(root, probe)
-    for number, record in enumerate(files.load_records(path)):
-        local = RecordReport(report, str(path), record.get("id", number))
-        try:
-            record.setdefault("id", number)
-            sample = internvl_meta.parse(record, library, local, str(path)).validate()
-        except MALFORMED as error:
-            local.drop(error)
-            continue
-        yield sample
+    return read_records(path, root, parse, report, probe)
+
+
+def parse(
+    record: Mapping[str, Any], library: Library, report: RecordReport, source: str = ""
+) -> Sample:
+    """One record as a Sample; one without an id is named by its place."""
+    named = {"id": report.record, **record}
+    return internvl_meta.parse(named, library, report, source).validate()

@@ -6,7 +6,8 @@
 
 Frames without a picture have unknown masks. Objects get words from `names.json` beside or in
 `path`, `{"CLIP": {"1": "the red car"}}`, or by YouTube-VOS' `meta.json`; the name of an OBJECT
-folder is its words. Objects without words are pointed at on the frame where they are first seen.
+folder is its words, `_` for a space. Objects without words are pointed at on the frame where they
+are first seen.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ def _tracks(folder: Path, library: Library, words: Mapping[str, str]) -> tuple[A
     drawn = {file.stem for file in folder.rglob("*.png")}
     stems = sorted(drawn, key=natural_key)
     clip = ListedClip(folder.name, stems, library)
-    named = words if not separate else {name: words.get(name, name) for name in found}
+    spoken = {name: name.replace("_", " ") for name in found} if separate else {}
+    named = {**spoken, **words}
     tracks: list[tuple[str, MaskTrack]] = []
     for value in sorted(found, key=natural_key):
         rles = found[value]

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence, Union
 
 from sama_plugin.data.formats import files
+from sama_plugin.data.formats.record_list import read_records
 from sama_plugin.data.formats.segmentations import read_segmentation
 from sama_plugin.data.library import Facts, Library
-from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
+from sama_plugin.data.report import RecordReport, Report
 from sama_plugin.dialog.sample import Media, Region, Sample, Turn
 from sama_plugin.dialog.tokens import REGION_MARK
 from sama_plugin.errors import DataError
@@ -33,15 +34,7 @@ def read(
     path: PathLike, root: PathLike, *, report: Optional[Report] = None, probe: bool = True
 ) -> Iterator[Sample]:
     """Samples of a VideoRefer-700K file; see `data.formats.Format`."""
-    report, library = report or Strict(), Library(root, probe)
-    for number, record in enumerate(files.load_records(path)):
-        local = RecordReport(report, str(path), record.get("id", number))
-        try:
-            sample = parse(record, library, local, str(path))
-        except MALFORMED as error:
-            local.drop(error)
-            continue
-        yield sample
+    return read_records(path, root, parse, report, probe)
 
 
 def parse(

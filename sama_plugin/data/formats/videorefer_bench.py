@@ -8,14 +8,16 @@ question type and answered by the option's letter. Used by `eval` and by the min
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 from typing import Any, Iterable, Iterator, Mapping, Optional, Union
 
 from sama_plugin.data.formats import files
+from sama_plugin.data.formats.record_list import read_records
 from sama_plugin.data.formats.videorefer_700k import annotation_of, read_objects
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
+from sama_plugin.data.report import RecordReport, Report
 from sama_plugin.dialog.sample import Media, Sample, Turn
 from sama_plugin.dialog.tokens import REGION_MARK
 from sama_plugin.errors import ConfigError, DataError
@@ -45,19 +47,17 @@ def read(
     """
     if mode not in ("single", "multi"):
         raise ConfigError(f"unknown mode {mode!r} of videorefer_bench; known: multi, single")
-    report, library = report or Strict(), Library(root, probe)
-    for number, record in enumerate(files.load_records(path)):
-        local = RecordReport(report, str(path), record.get("id", number))
-        try:
-            sample = parse(record, library, local, mode, str(path))
-        except MALFORMED as error:
-            local.drop(error)
-            continue
-        yield sample
+    parse_here = functools.partial(parse, mode=mode)
+    return read_records(path, root, parse_here, report, probe)
 
 
 def parse(
-    record: Mapping[str, Any], library: Library, report: RecordReport, mode: str, source: str = ""
+    record: Mapping[str, Any],
+    library: Library,
+    report: RecordReport,
+    source: str = "",
+    *,
+    mode: str,
 ) -> Sample:
     """One record as a Sample."""
     multiple_choice = "Question" in record

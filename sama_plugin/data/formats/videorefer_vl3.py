@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any, Iterator, Mapping, Optional
 
 from sama_plugin.data.formats import files, videorefer_700k
+from sama_plugin.data.formats.record_list import read_records
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
+from sama_plugin.data.report import RecordReport, Report
 from sama_plugin.dialog.sample import Sample
 from sama_plugin.errors import DataError
 
@@ -24,22 +25,21 @@ def read(
     probe: bool = True,
 ) -> Iterator[Sample]:
     """Samples of a masks-flavour file; see `data.formats.Format`."""
-    report, library = report or Strict(), Library(root, probe)
-    for number, record in enumerate(files.load_records(path)):
-        local = RecordReport(report, str(path), record.get("id", number))
-        try:
-            plain = _as_annotation(record, number, local)
-            sample = videorefer_700k.parse(plain, library, local, str(path))
-        except MALFORMED as error:
-            local.drop(error)
-            continue
-        yield sample
+    return read_records(path, root, parse, report, probe)
 
 
-def _as_annotation(record: Mapping[str, Any], number: int, local: RecordReport) -> dict[str, Any]:
+def parse(
+    record: Mapping[str, Any], library: Library, report: RecordReport, source: str = ""
+) -> Sample:
+    """One record as a Sample."""
+    plain = _as_annotation(record, report)
+    return videorefer_700k.parse(plain, library, report, source)
+
+
+def _as_annotation(record: Mapping[str, Any], local: RecordReport) -> dict[str, Any]:
     """The record in the `annotation` flavour."""
     plain = {key: value for key, value in record.items() if key != "masks"}
-    plain.setdefault("id", str(number))
+    plain.setdefault("id", str(local.record))
     if isinstance(record.get("video"), list):
         if len(record["video"]) != 1:
             raise DataError(

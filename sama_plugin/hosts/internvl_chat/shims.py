@@ -9,6 +9,8 @@
 - `LegacyArguments`: flags that TrainingArguments lost in 4.46 and 5. Remove when recipes change.
 - defaults: saving asks for a default configuration since 4.50. Remove when fixed upstream.
 - `post_init`: transformers 5 loads only classes that call it. Remove when fixed upstream.
+- own language models: InternLM2 and Phi3 come with the tree, and their code does not run on
+  transformers 5 (it reads `rope_scaling["type"]`). Refused in words. Remove when fixed upstream.
 
 Each is a `Patch` that adds a missing name, so it shows in the ledger, is undone, and does nothing
 where the name exists. Used by `bridges/internvl_chat`, also in spawned workers.
@@ -22,6 +24,7 @@ import functools
 import importlib
 import importlib.machinery
 import importlib.util
+import inspect
 import sys
 from types import ModuleType
 from typing import Any, Iterator, Optional
@@ -103,6 +106,10 @@ def tree_shims(package: str = "internvl") -> list[Patch]:
         target = f"{model}:InternVLChatModel.__init__"
         why = "transformers 5 loads only classes that call post_init"
         patches.append(Patch("shim.post_init", target, why, _finishing))
+    if _modern() and importlib.util.find_spec(f"{package}.model.internlm2") is not None:
+        target = f"{model}:InternVLChatModel.__init__"
+        why = "InternLM2 and Phi3 are the tree's own code, which transformers 5 does not run"
+        patches.append(Patch("shim.own_language", target, why, _refusing_own_languages))
     return patches
 
 
@@ -213,8 +220,27 @@ def _arguments_of(function: Any) -> int:
 
 
 def _never_finishes(model: type) -> bool:
-    modern = int(transformers.__version__.split(".")[0]) >= 5
-    return modern and "post_init" not in model.__init__.__code__.co_names
+    return _modern() and "post_init" not in inspect.unwrap(model.__init__).__code__.co_names
+
+
+def _modern() -> bool:
+    return int(transformers.__version__.split(".")[0]) >= 5
+
+
+def _refusing_own_languages(original: Any) -> Any:
+    @functools.wraps(original)
+    def __init__(self: Any, config: Any, *args: Any, **kwargs: Any) -> None:
+        language = type(config.llm_config)
+        if language.__module__.startswith(type(self).__module__.split(".")[0] + "."):
+            raise PluginError(
+                f"{config.llm_config.architectures[0]}: the tree's own code of this language model "
+                f"does not run on transformers {transformers.__version__}; install what the tree "
+                "pins (transformers 4.37.2, peft 0.10), or bring the checkpoint to the native "
+                "class with `sama import`"
+            )
+        original(self, config, *args, **kwargs)
+
+    return __init__
 
 
 def _finishing(original: Any) -> Any:

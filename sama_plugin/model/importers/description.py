@@ -84,4 +84,5 @@ def _make_portable(source: Path, described: dict[str, Any], folder: Path) -> Non
         )
     write_fast_tokenizer(source, described, folder / "tokenizer.json")
     (folder / "tokenizer.model").unlink()
-    described.setdefault("chat_template", _INTERNLM)
+    if not any(folder.glob("chat_template*")):
+        described.setdefault("chat_template", _INTERNLM)
