@@ -1,6 +1,6 @@
 """Run a benchmark: read, answer video by video, score, summarise. Safe against `kill -9`.
 
-    out/predictions.jsonl   one line a case, on disk before the next case is asked; several
+    out/predictions.jsonl   one line a case, on disk before the next batch is asked; several
                             processes write predictions-0.jsonl, predictions-1.jsonl, ...
     out/judge.jsonl         raw answers of the judge
     out/scores.jsonl        every part of every metric, what `compare` reads

@@ -1,7 +1,8 @@
-"""What each rank of a distributed test runs: `torchrun ... ranks.py OUT DATA [DEEPSPEED]`.
+"""What each rank of a distributed test runs: `torchrun ... ranks.py OUT DATA [DEEPSPEED [LAYOUT]]`.
 
 Even items of the mixture are grounded, odd ones text only, so that with two ranks and one sample a
-rank the first rank never sees text alone and the second never sees anything else.
+rank the first rank never sees text alone and the second never sees anything else. With a LAYOUT,
+"padded" or "packed", a rank takes two samples a step, and so one of each.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Alternating(Dataset):
         return self.samples[index]
 
 
-def main(out: str, data: str, zero: str = "") -> None:
+def main(out: str, data: str, zero: str = "", layout: str = "") -> None:
     from torch.utils.data import SequentialSampler
 
     from sama_plugin.data.sources import open_source
@@ -38,6 +39,8 @@ def main(out: str, data: str, zero: str = "") -> None:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     config = tiny_run(data, out, mask_decoder=True, steps=3, save_every=2)
     config.train.deepspeed = zero or None
+    config.train.batch_size = 2 if layout else 1
+    config.train.packing = layout == "packed"
     trainer = build_trainer(config)
     samples = {sample.id: sample for sample in open_source(config.data[0])}
     trainer.train_dataset = Alternating(samples)

@@ -22,7 +22,7 @@ from tests.train.factories import history, write_data
 RANKS = REPOSITORY / "tests" / "train" / "ranks.py"
 
 
-def run_two_ranks(out, data, zero=""):
+def run_two_ranks(out, data, zero="", layout=""):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     environment = {
         **os.environ,
@@ -32,7 +32,7 @@ def run_two_ranks(out, data, zero=""):
         "CUDA_VISIBLE_DEVICES": "",
     }
     done = subprocess.run(
-        [*command, str(RANKS), str(out), str(data), str(zero)],
+        [*command, str(RANKS), str(out), str(data), str(zero), layout],
         env=environment,
         capture_output=True,
         text=True,
@@ -85,3 +85,15 @@ def test_zero_trains_what_ddp_trains(ddp, tmp_path, stage):
     for name, tensor in expected.items():  # Adam's first steps magnify the last bits of a gradient
         assert adapter[name].shape == tensor.shape
         assert (adapter[name] - tensor).abs().mean() < 1e-5, name
+
+
+@pytest.mark.slow
+def test_packed_ranks_train_what_padded_ones_do(tmp_path):
+    data = write_data(tmp_path / "data")
+    padded, adapter = run_two_ranks(tmp_path / "padded", data, layout="padded")
+    packed, other = run_two_ranks(tmp_path / "packed", data, layout="packed")
+    assert packed[0]["loss_text"] == pytest.approx(padded[0]["loss_text"], rel=1e-4)
+    for key in ("loss", "grad_norm"):  # mask points are random
+        assert packed[0][key] == pytest.approx(padded[0][key], rel=0.05), key
+    assert adapter.keys() == other.keys()
+    assert all(torch.isfinite(tensor).all() for tensor in other.values())
