@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from sama_plugin.assets import asset
 from sama_plugin.errors import HostError
+from sama_plugin.hosts.precision import dtype_option
 from sama_plugin.miniworld.tokenizer import build_tokenizer
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def load_mini(
     folder = Path(folder) if folder is not None else asset(ASSET)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     model = InternVLForConditionalGeneration.from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True
+        folder, **dtype_option(torch.float32), local_files_only=True
     )
     rows = model.get_input_embeddings().num_embeddings
     if rows != len(tokenizer):
