@@ -133,7 +133,7 @@ def test_every_parameter_gets_a_gradient(batch, question, kind):
 @pytest.mark.parametrize("moments", [False, True])
 def test_seg_head_and_rows_without_targets(moments):
     head, rows = SegHead(WIDTH, 8, moments=moments), RowAdapter(3, WIDTH)
-    vectors, _ = head(torch.zeros(0, WIDTH), torch.zeros(0))
+    vectors = head(torch.zeros(0, WIDTH), torch.zeros(0))
     logits = (vectors @ torch.ones(8, 20)).unflatten(-1, (4, 5))
     bce, dice = point_sampled_mask_loss(logits, torch.zeros(0, 4, 5), points=8)
     score = object_score_loss(logits.sum((1, 2)), torch.zeros(0, dtype=torch.bool))
