@@ -23,6 +23,7 @@ from sama_plugin.segment.propagate import (
     FrameResult,
     ObjectPrompt,
     TrackOptions,
+    check_objects,
     decode_prompted,
     propagate,
 )
@@ -50,17 +51,25 @@ def propagate_pieces(
 
     The frames of a result may hold fewer objects than those of `propagate`, but every (object,
     frame) that is reached still comes exactly once. The result of a group has the logits of its
-    pieces together, the best score and quality among them, and the pointer of that piece.
+    pieces together, the best score and quality among them, and the pointer of that piece. Pieces
+    count as objects of `options.most`; a group that does not fit any more is followed whole.
+
+    Raises:
+        RegionError: as `propagate`.
     """
+    check_objects(objects, total, options)
     decoded = decode_prompted(segmenter, store, objects, options, mask_decoder)
     followed: list[ObjectPrompt] = []
     owner: list[int] = []
     groups: dict[int, dict[int, Decoded]] = {}
+    room = options.most - len(objects)
     for index, known in enumerate(decoded):
         parts = _split(known, segmenter.image_size, total)
-        if parts:
+        if 0 < len(parts) <= room + 1:
             groups[index] = known
-        parts = parts or [ObjectPrompt(known)]
+            room -= len(parts) - 1
+        else:
+            parts = [ObjectPrompt(known)]
         followed += parts
         owner += [index] * len(parts)
     for result in propagate(segmenter, store, followed, total, options=options):

@@ -151,8 +151,7 @@ def propagate(
         RegionError: an object without prompted frames, a prompted frame outside the video, or more
             objects than `options.most`.
     """
-    check_count(len(objects), options)
-    _check(objects, total)
+    check_objects(objects, total, options)
     tracks = [_Track(span=item.span) for item in objects]
     if not tracks:
         return
@@ -193,7 +192,9 @@ def check_count(objects: int, options: TrackOptions) -> None:
         )
 
 
-def _check(objects: Sequence[ObjectPrompt], total: int) -> None:
+def check_objects(objects: Sequence[ObjectPrompt], total: int, options: TrackOptions) -> None:
+    """Refuse too many objects, and those that are prompted on no frame of the video."""
+    check_count(len(objects), options)
     for index, item in enumerate(objects):
         outside = [frame for frame in item.frames if not 0 <= frame < total]
         if not item.frames or outside:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from sama_plugin.errors import RegionError
 from sama_plugin.media.video import open_video
 from sama_plugin.segment.base import Prompt, build_segmenter
 from sama_plugin.segment.pieces import pieces, propagate_pieces, spans
-from sama_plugin.segment.propagate import ObjectPrompt, propagate
+from sama_plugin.segment.propagate import ObjectPrompt, TrackOptions, propagate
 from sama_plugin.segment.store import FeatureStore
 
 SIZE, FRAMES = 128, 9
@@ -123,3 +124,29 @@ def test_a_span_bounds_where_an_object_is_followed(segmenter, clip):
     store = FeatureStore(segmenter, open_video(clip))
     found = [result.frame for result in propagate(segmenter, store, objects, FRAMES)]
     assert found == [4, 5, 6, 3]
+
+
+@pytest.mark.parametrize(("most", "split"), [(3, True), (2, False)])
+def test_a_group_that_does_not_fit_is_followed_whole(segmenter, clip, most, split):
+    """Two objects; the group's two pieces and the other thing make three."""
+    objects = [
+        ObjectPrompt({0: given("left", "right", frame=0)}),
+        ObjectPrompt({0: given("left", frame=0)}),
+    ]
+    store, options = FeatureStore(segmenter, open_video(clip)), TrackOptions(most=most)
+    whole, _ = tubes(propagate(segmenter, store, objects, FRAMES, options=options), 2)
+    found, times = tubes(propagate_pieces(segmenter, store, objects, FRAMES, options=options), 2)
+    assert (times == 1).all()
+    assert (found[0] != whole[0]).any() == split
+
+
+def test_what_propagate_refuses_is_refused(segmenter, clip):
+    store, one = FeatureStore(segmenter, open_video(clip)), given("left", frame=0)
+    with pytest.raises(RegionError, match="3 objects are more than the 2"):
+        list(
+            propagate_pieces(
+                segmenter, store, [ObjectPrompt({0: one})] * 3, FRAMES, options=TrackOptions(most=2)
+            )
+        )
+    with pytest.raises(RegionError, match="prompted on frame.*99"):
+        list(propagate_pieces(segmenter, store, [ObjectPrompt({99: one})], FRAMES))
