@@ -226,7 +226,7 @@ class VideoSession:
         words = AnswerStream(self.sama.tokenizer, self.sama.ids, emit, self.stop)
         batch = self._visual.batch(unread, first)
         past, self.past = self.past, None
-        return Request(new_ids, batch, self._visual.cache, past, words.feed), words
+        return Request(new_ids, batch, self._visual.cache, past, words.feed, self.shown), words
 
     def take(self, turn: Turn, generation: Generation) -> None:
         """Put an answered turn into the conversation; its masks are not known yet."""

@@ -26,10 +26,12 @@ from sama_plugin.dialog.tokens import TokenIds, add_tokens, kin_ids
 from sama_plugin.errors import HostError, SlotError
 from sama_plugin.hosts.base import HostAdapter, VisualRows, find_adapter
 from sama_plugin.model.config import SamaConfig
+from sama_plugin.model.looking import looking_loss
 from sama_plugin.model.sama import SamaModules, VisualCache
 from sama_plugin.model.sharding import whole
 from sama_plugin.model.start import start_from
 from sama_plugin.model.taps import Call, Taps
+from sama_plugin.nn.pointing import ReadFrames
 from sama_plugin.segment.base import Segmenter
 
 
@@ -153,9 +155,16 @@ class SamaModel:
 
     @contextlib.contextmanager
     def call(
-        self, batch: Optional[SamaBatch], cache: Optional[VisualCache] = None
+        self,
+        batch: Optional[SamaBatch],
+        cache: Optional[VisualCache] = None,
+        shown: Optional[ReadFrames] = None,
     ) -> Iterator[Call]:
-        """Make the taps act for the block; one call a model at a time."""
+        """Make the taps act for the block; one call a model at a time.
+
+        Args:
+            shown: frames that this conversation has read in an earlier call.
+        """
         if not self._lock.acquire(blocking=False):
             raise HostError(
                 "another thread is inside a plugin call on this model; use one model a thread"
@@ -163,7 +172,7 @@ class SamaModel:
         try:
             if self.taps.call is not None:
                 raise HostError("a plugin call is active on this model; calls do not nest")
-            self.taps.call = call = Call(batch, cache)
+            self.taps.call = call = Call(batch, cache, shown=shown)
             fields = [
                 (owner, name, getattr(owner, name))
                 for owner, name in self.adapter.vocabulary_fields(self.host)
@@ -214,8 +223,15 @@ class SamaModel:
             if getattr(output, "loss", None) is None or self.modules.seg_head is None:
                 return output
             parts = self.modules.mask_losses(
-                self.seg_states(call), call.read, batch, self.segmenter
+                self.seg_states(call),
+                call.looking.seen if call.looking else call.read,
+                batch,
+                self.segmenter,
             )
+            if call.looking is not None and kwargs.get("labels") is not None:
+                parts["look"] = self.config.seg.look_weight * looking_loss(
+                    call.looking, call.ids, kwargs["labels"], self.ids, batch, self.modules.grid
+                )
             router = self.adapter.router_loss(self.host, call.router, kwargs.get("attention_mask"))
             if router is not None:
                 parts["router"] = router

@@ -80,6 +80,7 @@ def generate(
     max_new_tokens: int = 256,
     sampling: Optional[Sampling] = None,
     on_token: Optional[Callable[[int], None]] = None,
+    shown: Optional[ReadFrames] = None,
 ) -> Generation:
     """Continue `input_ids`, the tokens that `past` has not consumed yet, up to a stop.
 
@@ -98,7 +99,7 @@ def generate(
     new: list[int] = []
     states: list[Tensor] = []
     stopped = False
-    with sama.call(batch.to(sama.device) if batch is not None else None, cache) as call:
+    with sama.call(batch.to(sama.device) if batch is not None else None, cache, shown) as call:
         past = past if past is not None else sama.adapter.new_cache(sama.host)
         consumed = past.get_seq_length()
         while True:

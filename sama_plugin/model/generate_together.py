@@ -39,6 +39,7 @@ class Request:
     cache: Optional[VisualCache] = None
     past: Any = None
     on_token: Optional[Callable[[int], None]] = None
+    shown: Optional[ReadFrames] = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def generate_together(
     """
     if opening is not None:
         lanes, logits = _read_behind(sama, requests, opening)
-        shown = [None] * len(requests)  # whoever read the opening has them
+        shown = [request.shown for request in requests]
         return _speak(sama, requests, lanes, logits, shown, stop, max_new_tokens, sampling)
     if len(requests) > 1 and not speaks_together(sama):
         warn_once(
@@ -99,6 +100,7 @@ def generate_together(
         return [alone.generate(sama, **vars(request), **options) for request in requests]
     read = [read_prompt(sama, request) for request in requests]
     pasts, logits, shown = zip(*read)
+    shown = [one or request.shown for one, request in zip(shown, requests)]
     lanes = Lanes.laid(sama, pasts)
     return _speak(sama, requests, lanes, logits, shown, stop, max_new_tokens, sampling)
 
@@ -119,7 +121,7 @@ def read_prompt(sama: SamaModel, request: Request) -> tuple[Any, Tensor, Optiona
     past = request.past if request.past is not None else sama.adapter.new_cache(sama.host)
     mask = ids.new_ones(1, past.get_seq_length() + ids.shape[1])
     batch = request.batch.to(sama.device) if request.batch is not None else None
-    with sama.call(batch, request.cache) as call:
+    with sama.call(batch, request.cache, request.shown) as call:
         step = {"input_ids": ids, "attention_mask": mask, "past_key_values": past}
         output = sama.adapter.read(sama.host, step, use_cache=True, logits_to_keep=1)
     return past, output.logits[0, -1], call.read
@@ -136,7 +138,8 @@ def _read_behind(
     ids = torch.tensor([[padding] * gap + one for gap, one in zip(short, words)])  # (B, n)
     real = torch.arange(longest) >= torch.tensor(short)[:, None]
     lanes = Lanes.after(sama, opening.past, len(requests))
-    with sama.call(opening.batch.to(sama.device), opening.cache):
+    shown = _together([request.shown for request in requests])
+    with sama.call(opening.batch.to(sama.device), opening.cache, shown):
         output = lanes.read(sama, ids.to(sama.device), real.to(sama.device))
     return lanes, output.logits[:, -1]
 
@@ -158,7 +161,7 @@ def _speak(
         for request, one, frames in zip(requests, logits, shown)
     ]
     real = torch.ones(len(rows), 1, dtype=torch.bool, device=sama.device)
-    with sama.call(None) as call:
+    with sama.call(None, shown=_together(shown)) as call:
         while True:
             for row in rows:
                 if row.speaking:
@@ -172,6 +175,19 @@ def _speak(
                     _take(sama, row, output.logits[number, -1], call.hidden[number, -1])
     pasts = lanes.apart(sama, [n + row.consumed for n, row in zip(lengths, rows)])
     return [_generation(sama, row, past) for row, past in zip(rows, pasts)]
+
+
+def _together(shown: Sequence[Optional[ReadFrames]]) -> Optional[ReadFrames]:
+    """Frames of several conversations, owned by their rows."""
+    rows = [(row, one) for row, one in enumerate(shown) if one is not None]
+    if not rows:
+        return None
+    owner = [torch.full_like(one.owner, row) for row, one in rows]
+    return ReadFrames(
+        torch.cat([one.states for _, one in rows]),
+        torch.cat([one.moment for _, one in rows]),
+        torch.cat(owner),
+    )
 
 
 def _choose(sama: SamaModel, row: _Row, forbidden: Tensor, stop: Stop, most: int) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Union
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +26,9 @@ from sama_plugin.hosts.base import VisualRows
 from sama_plugin.model.config import SamaConfig
 from sama_plugin.nn import released
 from sama_plugin.nn.focus import sought
+from sama_plugin.nn.look import Look
 from sama_plugin.nn.losses import click_loss, object_score_loss, point_sampled_mask_loss
-from sama_plugin.nn.pointing import Pointed, Pointer, ReadFrames, place_loss
+from sama_plugin.nn.pointing import Pointed, Pointer, ReadFrames, Seen, place_loss
 from sama_plugin.nn.rows import RowAdapter
 from sama_plugin.nn.seg import SegHead
 from sama_plugin.segment.base import Prompt, Segmenter
@@ -84,6 +85,7 @@ class SamaModules(nn.Module):
         self.output_rows = RowAdapter(rows, width)
         self.seg_head: Optional[SegHead] = None
         self.pointer: Optional[Pointer] = None
+        self.look: Optional[Look] = None
         self.mask_decoder: Optional[nn.Module] = None
         if segmenter is not None:
             ours = config.compat == "default"
@@ -94,6 +96,8 @@ class SamaModules(nn.Module):
             )
             if ours and config.seg.pointing:
                 self.pointer = Pointer(width, config.seg.pointing_width, grid)
+                if config.seg.looking:
+                    self.look = Look(width, config.seg.pointing_width)
             if config.seg.train_mask_decoder:
                 self.mask_decoder = segmenter.clone_mask_decoder()
 
@@ -163,7 +167,7 @@ class SamaModules(nn.Module):
         self,
         states: Tensor,
         owner: Tensor,
-        read: Optional[ReadFrames],
+        read: Union[ReadFrames, Seen, None],
         target: Tensor,
         moment: Tensor,
         segmenter: Segmenter,
@@ -173,7 +177,8 @@ class SamaModules(nn.Module):
 
         Args:
             states: (S, C) final hidden states at [SEG]. owner: (S,) long, sample of each.
-            read: the frames as the language model read them, None where it was shown none.
+            read: the frames as the language model read them, or what the pointer saw in them
+                already; None where it was shown none.
             target: (E,) long into S. moment: (E,) place of the keyframe in its clip, 0 to 1.
         """
         vectors = self.seg_head(states.to(self.dtype)[target], moment)  # (E, prompt_dim)
@@ -183,19 +188,23 @@ class SamaModules(nn.Module):
         def embed_clicks(points: Tensor) -> Tensor:
             return segmenter.embed_clicks(points * segmenter.image_size)
 
-        read = self._nothing_read(states) if read is None else read
+        if not isinstance(read, Seen):
+            read = self.seen(read, states)
         pointed = self.pointer(states, owner, read, target, moment, embed_clicks)
         vectors = vectors + pointed.clicks.to(vectors.dtype)
         return Prompt(vectors=vectors[:, None]), pointed
 
-    def _nothing_read(self, states: Tensor) -> ReadFrames:
-        none = torch.zeros(0, device=states.device)
-        return ReadFrames(states.new_zeros(0, self.tokens, self.width), none, none.long())
+    def seen(self, read: Optional[ReadFrames], states: Tensor) -> Seen:
+        """Frames that were read, none for None, as places to look at; on the device of `states`."""
+        if read is None:
+            none = torch.zeros(0, device=states.device)
+            read = ReadFrames(states.new_zeros(0, self.tokens, self.width), none, none.long())
+        return self.pointer.seen(read)
 
     def mask_losses(
         self,
         states: Tensor,
-        read: Optional[ReadFrames],
+        read: Union[ReadFrames, Seen, None],
         batch: SamaBatch,
         segmenter: Segmenter,
     ) -> dict[str, Tensor]:

@@ -12,7 +12,8 @@ logits (appending them
 already holds the
    frames' tokens) in `inputs_embeds`; the sequence length never changes,
 4. *head* reads the final hidden states, which are the input of the output embedding; those at
-visual tokens are kept for pointing.
+visual tokens are kept for pointing. States after the frames look at them again before the head uses
+them.
 
 Slots are found by the ids seen at the embedding in the same forward pass. When the call ends, slots
 written must equal
@@ -31,6 +32,7 @@ from sama_plugin.data.batch import SamaBatch
 from sama_plugin.dialog.tokens import TokenIds
 from sama_plugin.errors import SlotError
 from sama_plugin.hosts.base import Head, HostAdapter, VisualRows
+from sama_plugin.model.looking import Looking, samples_of
 from sama_plugin.model.sama import SamaModules, VisualCache
 from sama_plugin.nn.pointing import ReadFrames
 
@@ -52,6 +54,10 @@ class Call:
         default_factory=list
     )  # final hidden states, one tensor a forward pass
     read: Optional[ReadFrames] = None  # frames as the language model read them in this call
+    shown: Optional[ReadFrames] = None  # those an earlier call of this conversation read
+    looking: Optional[Looking] = None  # either, as places to look at
+    looks: bool = True  # False for answers of the host without what the plugin has learned
+    positions: Optional[Tensor] = None  # of the tokens, where the host was given them
     written: tuple[int, int] = (0, 0)
     router: Optional[tuple[Tensor, ...]] = None  # of a mixture of experts that reports it
     reading_question: bool = False
@@ -145,6 +151,8 @@ class Taps:
 
     def _on_decoder(self, module: nn.Module, args: tuple, kwargs: dict) -> Any:
         call = self.call
+        if call is not None:
+            call.positions = kwargs.get("position_ids")
         embeds = kwargs.get("inputs_embeds")
         if call is None or embeds is None or call.batch is None or len(call.states):
             return None
@@ -181,6 +189,18 @@ class Taps:
         call.router = getattr(output, "router_logits", None)
         if call.batch is not None and call.read is None:
             call.read = self._read_frames(call, output[0])
+        if call.looking is None and call.looks and self.modules.look is not None:
+            call.looking = self._looking(call, output[0])
+
+    def _looking(self, call: Call, hidden: Tensor) -> Optional[Looking]:
+        """What the answer can look at. In training also where nothing was read: every rank meets
+        the same modules in the same order.
+        """
+        frames = call.read if call.read is not None else call.shown
+        if frames is None and (call.batch is None or not torch.is_grad_enabled()):
+            return None
+        seen = self.modules.seen(frames, hidden)
+        return Looking(seen, self.modules.look.view(seen))
 
     def _read_frames(self, call: Call, hidden: Tensor) -> Optional[ReadFrames]:
         """The decoder's output (B, L, C) at the visual tokens; nothing where no frame is shown."""
@@ -211,9 +231,17 @@ class Taps:
         finally:
             call.reading_question = False
 
-    def _on_hidden(self, module: nn.Module, args: tuple) -> None:
-        if self.call is not None:
-            self.call.states.append(args[0])
+    def _on_hidden(self, module: nn.Module, args: tuple) -> Any:
+        call = self.call
+        if call is None:
+            return None
+        call.states.append(args[0])
+        if call.looking is None:
+            return None
+        sample, awaits = samples_of(call.ids, call.batch, call.positions, self.image_id)
+        kept = args[0].shape[1]  # of the sequence, its end: logits_to_keep
+        told = call.looking.tell(self.modules.look, args[0], sample[:, -kept:], awaits[:, -kept:])
+        return (told, *args[1:])
 
     def _on_logits(self, module: nn.Module, args: tuple, output: Tensor) -> Any:
         if self.call is None:

@@ -43,6 +43,28 @@ class ReadFrames:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """Frames that were read, as places to look at.
+
+    Attributes:
+        tokens: (B, K, N, d), zero where a sample has fewer frames. times: (B, K). real: (B, K)
+            bool. samples: (B,) long.
+    """
+
+    tokens: Tensor
+    times: Tensor
+    real: Tensor
+    samples: Tensor
+
+    def rows(self, owner: Tensor) -> Tensor:
+        """The row of each sample in `owner` (X,), -1 for samples that read no frame."""
+        if not len(self.samples):
+            return torch.full_like(owner, -1)
+        row = torch.searchsorted(self.samples, owner).clamp_max(len(self.samples) - 1)
+        return torch.where(self.samples[row] == owner, row, torch.full_like(row, -1))
+
+
+@dataclass(frozen=True)
 class Pointed:
     """Where E (target, keyframe) pairs lie.
 
@@ -94,7 +116,7 @@ class Pointer(nn.Module):
         self,
         states: Tensor,
         owner: Tensor,
-        read: ReadFrames,
+        seen: Seen,
         target: Tensor,
         moment: Tensor,
         embed_clicks: Callable[[Tensor], Tensor],
@@ -109,13 +131,13 @@ class Pointer(nn.Module):
             target: (E,) long into S. moment: (E,) place of the keyframe in its clip, 0 to 1.
             embed_clicks: points (X, 2) in [0, 1] to the segmenter's embeddings (X, D).
         """
-        samples, row = torch.unique(owner, return_inverse=True)  # (B,), (S,)
-        seen, times, real = _by_sample(read, samples)  # (B, K, N, C), (B, K), (B, K)
-        tokens = self._tokens(seen, times, real)  # (B, K, N, d)
+        row, tokens = seen.rows(owner), seen.tokens  # (S,), (B, K, N, d)
+        real = seen.real[row.clamp_min(0)] & (row >= 0)[:, None]  # (S, K)
+        times, row = seen.times[row.clamp_min(0)], row.clamp_min(0)
         keys, points = self.keys(tokens), self._points(tokens)  # points (B, K, N, 2)
         asked = self.asked(states.to(self.dtype))  # (S, d)
         scores = torch.einsum("sd,sknd->skn", asked, keys[row]) / math.sqrt(asked.shape[-1])
-        weights, found = _neighbours(moment, times[row[target]], real[row[target]])  # (E, K)
+        weights, found = _neighbours(moment, times[target], real[target])  # (E, K)
         idle = 0.0 * (keys.sum() + points.sum() + asked.sum())
         with torch.autocast(states.device.type, enabled=False):  # places need more than 8 bits
             shares = scores.float().softmax(-1)  # (S, K, N)
@@ -126,6 +148,12 @@ class Pointer(nn.Module):
                 torch.einsum("ek,ekx->ex", weights, one[target]) for one in (shares, middle, mixed)
             ]
         return Pointed(at[0], at[1] + idle.float(), at[2], found)
+
+    def seen(self, read: ReadFrames) -> Seen:
+        """The frames through the attention layers."""
+        samples = torch.unique(read.owner)
+        states, times, real = _by_sample(read, samples)
+        return Seen(self._tokens(states, times, real), times, real, samples)
 
     def _tokens(self, seen: Tensor, times: Tensor, real: Tensor) -> Tensor:
         """(B, K, N, C) with their places through the attention layers: (B, K, N, d)."""

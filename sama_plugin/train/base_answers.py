@@ -40,7 +40,8 @@ def base_logits(sama: SamaModel, model: Any, inputs: Mapping[str, Any], rows: Te
     mine = torch.isin(batch.frame_owner, rows)  # (NF,)
     if mine.any():
         given["pixel_values"] = inputs["pixel_values"][mine]
-    with model.disable_adapter(), sama.call(_narrowed(sama, batch, rows, mine)):
+    with model.disable_adapter(), sama.call(_narrowed(sama, batch, rows, mine)) as call:
+        call.looks = False
         return sama.host(**sama.adapter.forward_inputs(sama.host, given)).logits
 
 

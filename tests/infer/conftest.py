@@ -11,7 +11,7 @@ from sama_plugin.miniworld.host import tiny_host
 from sama_plugin.miniworld.tokenizer import build_tokenizer
 from sama_plugin.model import generate
 from sama_plugin.model.attach import attach
-from tests.model.conftest import tiny_config
+from tests.model.conftest import outspoken, tiny_config
 
 HEIGHT, WIDTH, FRAMES = 48, 64, 9
 
@@ -48,7 +48,7 @@ def grammar(monkeypatch):
 @pytest.fixture(scope="module")
 def sama():
     """An attached tiny host with random weights; sessions do not change it."""
-    return attach(*tiny_host(seed=0), tiny_config())
+    return outspoken(attach(*tiny_host(seed=0), tiny_config()))
 
 
 @pytest.fixture(scope="session")

@@ -39,6 +39,14 @@ def tiny_config(**changes) -> SamaConfig:
     return SamaConfig(**{**sections, **changes})
 
 
+def outspoken(sama):
+    """The handle itself, its words changed by what they look at; fresh ones are not."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(11)
+        torch.nn.init.normal_(sama.modules.look.told[-1].weight, std=2.0)
+    return sama
+
+
 @pytest.fixture
 def tiny():
     """(model, tokenizer) of the tiny native InternVL, fresh for each test."""
@@ -50,7 +58,7 @@ def tiny():
 @pytest.fixture
 def sama(tiny):
     """Handle on an attached tiny host."""
-    return attach(*tiny, tiny_config())
+    return outspoken(attach(*tiny, tiny_config()))
 
 
 @pytest.fixture

@@ -153,6 +153,7 @@ def test_gradients_reach_every_trainable_parameter_and_no_frozen_one(tiny, frame
         "object_score",
         "place",
         "click",
+        "look",
     }
 
 

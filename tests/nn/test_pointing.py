@@ -33,7 +33,7 @@ def ask(made: Pointer, frames: ReadFrames, owner, target, moment, states=None):
         return made(
             states,
             torch.tensor(owner).long(),
-            frames,
+            made.seen(frames),
             torch.tensor(target).long(),
             torch.tensor(moment).float(),
             lambda points: points,
@@ -91,7 +91,7 @@ def test_every_parameter_gets_a_gradient_without_work(frames):
     made = Pointer(WIDTH, 8, GRID)
     none = torch.zeros(0, dtype=torch.long)
     seen = read([0.0] * frames, [0] * frames)
-    found = made(torch.zeros(0, WIDTH), none, seen, none, torch.zeros(0), lambda points: points)
+    found = made(torch.zeros(0, WIDTH), none, made.seen(seen), none, torch.zeros(0), lambda points: points)
     assert found.points.shape == (0, 2) and found.clicks.shape == (0, 2)
     (
         found.points.sum()
@@ -137,7 +137,7 @@ def test_it_learns_to_tell_look_alikes_by_what_they_did_before():
         )
         each = torch.arange(size)
         state = look.expand(size, -1)
-        found = made(state, each, frames, each, torch.ones(size), lambda points: points)
+        found = made(state, each, made.seen(frames), each, torch.ones(size), lambda points: points)
         return found.shares, right
 
     for _ in range(150):

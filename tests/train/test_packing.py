@@ -7,12 +7,14 @@ import pytest
 from sama_plugin.errors import HostError
 from sama_plugin.train.material import training_material
 from sama_plugin.train.run import build_trainer
+from tests.model.conftest import outspoken
 from tests.train.factories import tiny_run, write_data
 
 
 def step(config):
     """(first log line, keyword arguments of the host's forward passes) of a run of one step."""
     trainer, seen = build_trainer(config), []
+    outspoken(trainer.sama)
     trainer.model.register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(kwargs), with_kwargs=True
     )
@@ -34,7 +36,8 @@ def test_a_packed_step_is_the_padded_step(data, tmp_path, checkpointing):
     assert rows[0]["input_ids"].shape[0] == 5 and row[0]["input_ids"].shape[0] == 1
     assert row[0]["input_ids"].shape[1] == int(rows[0]["attention_mask"].sum())
     assert row[0]["use_cache"] is False and "attention_mask" not in row[0]
-    assert packed["loss_text"] == pytest.approx(padded["loss_text"], rel=1e-4)
+    for key in ("loss_text", "loss_look"):
+        assert packed[key] == pytest.approx(padded[key], rel=1e-4) and padded[key] > 0, key
     for key in ("loss", "grad_norm"):  # mask points are random
         assert packed[key] == pytest.approx(padded[key], rel=0.03), key
 
