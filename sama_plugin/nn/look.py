@@ -5,7 +5,7 @@ Whether there is a green circle that turns around is decided by the first word o
 what a whole phrase means it would have to learn anew, and LoRA is slow to teach it. Here a state
 that is about to become a word is compared with the tokens that pointing learns from
 (`pointing.py`), and with nothing at all; a small network compares what it asked for with what it
-found, and the result is added to the state before the host's head. Training tells the state before
+found and how well it fits, and the result is added to the state before the host's head. Training tells the state before
 an answer, and the one before a phrase, where to look (`look_loss`).
 
 It starts without effect, and [SEG] keeps the state it had. Ours, not SAMA's; used by
@@ -51,7 +51,7 @@ class Look(nn.Module):
         self.values = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, hidden))
         self.nothing = nn.Linear(hidden, 1)  # how well "nothing of this" answers what is asked
         self.told = nn.Sequential(
-            nn.Linear(2 * hidden + 1, 2 * hidden), nn.GELU(), nn.Linear(2 * hidden, width)
+            nn.Linear(3 * hidden + 1, 2 * hidden), nn.GELU(), nn.Linear(2 * hidden, width)
         )
         nn.init.zeros_(self.told[-1].weight)
         nn.init.zeros_(self.told[-1].bias)
@@ -83,12 +83,14 @@ class Look(nn.Module):
         queries = queries.index_put((at, place), asked)  # (B, L, d)
         scores = (queries @ view.keys.mT / math.sqrt(asked.shape[-1])).float()  # (B, L, K N)
         scores = scores.masked_fill(~view.real[:, None], _HIDDEN)[at, place]  # (X, K N)
-        shares = torch.cat([scores, self.nothing(asked).float()], -1).softmax(-1)
+        nothing = self.nothing(asked).float()  # (X, 1)
+        shares = torch.cat([scores, nothing], -1).softmax(-1)
         spread = shares.new_zeros(*queries.shape[:2], scores.shape[-1])
         spread = spread.index_put((at, place), shares[:, :-1]).to(self.dtype)
         found = (spread @ view.values)[at, place]  # (X, d)
-        nothing = shares[:, -1:].to(self.dtype)
-        return self.told(torch.cat([self.meant(states), found, nothing], -1)), shares
+        odds = scores.logsumexp(-1, keepdim=True) - nothing  # that it is there at all
+        odds, meant = (0.1 * odds).to(self.dtype), self.meant(states)
+        return self.told(torch.cat([meant, found, meant * found, odds], -1)), shares
 
 
 def look_loss(shares: Tensor, cells: Tensor, judged: Tensor) -> Tensor:

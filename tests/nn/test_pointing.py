@@ -91,7 +91,9 @@ def test_every_parameter_gets_a_gradient_without_work(frames):
     made = Pointer(WIDTH, 8, GRID)
     none = torch.zeros(0, dtype=torch.long)
     seen = read([0.0] * frames, [0] * frames)
-    found = made(torch.zeros(0, WIDTH), none, made.seen(seen), none, torch.zeros(0), lambda points: points)
+    found = made(
+        torch.zeros(0, WIDTH), none, made.seen(seen), none, torch.zeros(0), lambda points: points
+    )
     assert found.points.shape == (0, 2) and found.clicks.shape == (0, 2)
     (
         found.points.sum()
