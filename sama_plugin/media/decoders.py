@@ -25,7 +25,7 @@ MODULES = {"decord": "decord", "pyav": "av", "torchcodec": "torchcodec"}
 DECODERS = Registry(
     "video_decoders",
     {
-        "decord": "sama_plugin.media.video_file:VideoFile",
+        "decord": "sama_plugin.media.video_decord:DecordFile",
         "pyav": "sama_plugin.media.video_pyav:PyAvFile",
         "torchcodec": "sama_plugin.media.video_torchcodec:TorchcodecFile",
     },

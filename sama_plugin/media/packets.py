@@ -10,6 +10,7 @@ with the ffmpeg that imageio-ffmpeg brings (no decoding, tens of milliseconds).
 
 from __future__ import annotations
 
+import bisect
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,10 @@ class Packets:
     count: int
     starts: tuple[Start, ...]
     hidden: int = 0
+
+    def start_before(self, frame: int) -> Start:
+        """The last place from which decoding comes to `frame`."""
+        return self.starts[bisect.bisect_right([one.frame for one in self.starts], frame) - 1]
 
 
 def read_packets(path: Path) -> Optional[Packets]:

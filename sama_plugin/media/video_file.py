@@ -1,43 +1,35 @@
-"""Video files through decord: exact frames, few decoded.
+"""What all readers of video files share: length, size, clock, closing, what is said of damage.
 
-decord decodes and turns frames upright. Where to start and what to count comes from `packets`, so
-that every frame has the bits that decoding from the start gives. Opened through `open_video`.
+A subclass says how its library opens a file and decodes one frame, and what it can tell of the
+frames where the packet list (`packets`) is missing. Subclasses: `video_decord`, `video_pyav`,
+`video_torchcodec`, chosen by `decoders`.
 """
 
 from __future__ import annotations
 
-import bisect
-import re
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any, Iterator, Optional, Sequence
 
 import numpy as np
 
 from sama_plugin.errors import MediaError
-from sama_plugin.media.packets import Packets, Start, read_packets
+from sama_plugin.media.packets import Packets, read_packets
 from sama_plugin.media.video import VideoReader
 
 
 class VideoFile(VideoReader):
-    """A video file. Reading forwards never decodes a frame twice; a jump costs at most one group of
-    pictures.
-    """
+    """A video file, held open by `_decoder` (None once it is closed)."""
 
     def __init__(self, path: Path):
         self.name, self._path = path.stem, path
-        packets = read_packets(path)
-        self._decoder = _open(path)
-        self._packets = packets or _packets_of(self._decoder)
-        self._count = min(self._packets.count, len(self._decoder))
-        if not self._count:
-            raise MediaError(f"{path} has no frames")
-        self._clock = self._packets.times
-        self._keys = list(self._decoder.get_key_indices())
         self._size: Optional[tuple[int, int]] = None
-        self._position: Optional[int] = None  # frame that decoding comes to next
-        self._counter = 0  # the same as decord counts it
-        self._can_skip = False
-        self.fps = self._rate()
+        listed = read_packets(path)
+        self._decoder = self._open()
+        self._packets = self._numbered(listed)
+        if not self._packets.count:
+            raise MediaError(f"{path} has no frames")
+        self.fps = self._stated_rate() or _mean_rate(self._packets.times or ())
 
     @property
     def size(self) -> tuple[int, int]:
@@ -46,119 +38,60 @@ class VideoFile(VideoReader):
         return self._size
 
     def __len__(self) -> int:
-        return self._count
+        return self._packets.count
 
     def close(self) -> None:
         self._decoder = None
 
+    @abstractmethod
+    def _open(self) -> Any:
+        """The library's own reader, at the beginning of `_path`.
+
+        Raises:
+            MediaError: the library cannot read the file.
+        """
+
+    @abstractmethod
+    def _numbered(self, listed: Optional[Packets]) -> Packets:
+        """The frames under the numbers they are read by: the file's packet list as far as the
+        library agrees with it; without a list, what the library counts."""
+
+    @abstractmethod
+    def _stated_rate(self) -> Optional[float]:
+        """Frames a second as the file states them; None if it does not."""
+
+    @abstractmethod
+    def _picture(self, index: int) -> np.ndarray:
+        """Upright pixels (H, W, 3) uint8, RGB, of a valid frame; may raise `_failures`."""
+
+    @abstractmethod
+    def _failures(self) -> tuple[type[BaseException], ...]:
+        """What the library raises where a file is damaged."""
+
+    def _lose_place(self) -> None:  # noqa: B027  (a library that keeps no place has none to lose)
+        """Forget where decoding stands, after a failure."""
+
+    def _reason(self, error: BaseException) -> str:
+        return str(error).strip()[:160] or type(error).__name__
+
     def _times(self) -> Sequence[float]:
-        return super()._times() if self._clock is None else self._clock
+        return super()._times() if self._packets.times is None else self._packets.times
 
     def _decode(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         if self._decoder is None:
             raise MediaError(f"{self._path} was closed; open it again")
         for index in indices:
             try:
-                self._go_to(index)
-                picture = self._step()
-            except (StopIteration, RuntimeError, *_decord_errors()) as error:
-                self._position = None
+                picture = self._picture(index)
+            except self._failures() as error:
+                self._lose_place()
                 raise MediaError(
                     f"frame {index} of {self._path} cannot be decoded; the file may be damaged "
-                    "or truncated "
-                    f"({_first_line(error)})"
+                    f"or truncated ({self._reason(error)})"
                 ) from error
             self._size = self._size or picture.shape[:2]
             yield picture
 
-    def _go_to(self, frame: int) -> None:
-        """Bring the decoder before `frame`."""
-        starts = self._packets.starts
-        start = starts[bisect.bisect_right([one.frame for one in starts], frame) - 1]
-        if self._position is None or frame < self._position or start.frame > self._position:
-            self._jump(start, frame)
-        while self._position < frame:
-            # decord's skip jumps to a keyframe on its way, closed or not: cross those by decoding
-            room = self._next_key(self._counter) - 1 - self._counter
-            count = min(frame - self._position, room if self._can_skip else 0)
-            if count:
-                self._decoder.skip_frames(count)
-                self._advance(count)
-            else:
-                self._step()
 
-    def _jump(self, start: Start, frame: int) -> None:
-        """Go to `frame` or as far as decord's own jump from `start` is exact."""
-        if self._clock is None:  # without timestamps decord cannot even rewind
-            self._decoder = _open(self._path)
-            self._position = self._counter = 0
-            return
-        # decord counts hidden packets too, so before the next start its skips fall short
-        self._can_skip = start.packet > 0 or not self._packets.hidden
-        ahead = min(frame - start.frame, self._next_key(start.packet) - 1 - start.packet)
-        ahead = ahead if self._can_skip else 0
-        self._decoder.seek_accurate(start.packet + ahead)
-        self._position, self._counter = start.frame + ahead, start.packet + ahead
-        if self._position < frame:
-            self._step()  # decord holds this frame already, a skip would not count it
-
-    def _step(self) -> np.ndarray:
-        picture = self._decoder.next()
-        self._advance(1)
-        # a host may have switched decord to another array library for the whole process
-        return picture.asnumpy() if hasattr(picture, "asnumpy") else np.asarray(picture)
-
-    def _advance(self, count: int) -> None:
-        self._position += count
-        self._counter += count
-
-    def _next_key(self, counter: int) -> int:
-        at = bisect.bisect_right(self._keys, counter)
-        return self._keys[at] if at < len(self._keys) else len(self._decoder) + 1
-
-    def _rate(self) -> float:
-        stated = float(self._decoder.get_avg_fps())
-        if np.isfinite(stated) and stated > 0:
-            return stated
-        clock = self._clock or ()
-        return (len(clock) - 1) / (clock[-1] - clock[0]) if len(clock) > 1 else 1.0
-
-
-def _open(path: Path) -> Any:
-    try:
-        import decord
-    except ImportError as error:
-        raise MediaError(
-            f"reading {path} needs decord: pip install decord (or eva-decord, where decord has "
-            "no wheel)"
-        ) from error
-    try:
-        return decord.VideoReader(str(path), num_threads=1)
-    except (RuntimeError, *_decord_errors()) as error:
-        raise MediaError(
-            f"decord cannot read {path}: it is damaged, or its codec is unknown to decord "
-            "(known: H.264, H.265, "
-            "VP8, VP9, MPEG-4; eva-decord also knows AV1). Convert it with: ffmpeg -i "
-            f"{path.name} {path.stem}.converted.mp4 ({_first_line(error)})"
-        ) from error
-
-
-def _packets_of(decoder: Any) -> Packets:
-    """Without the packet list: decord's count and times; only the beginning is a sure start."""
-    count = len(decoder)
-    stamps = decoder.get_frame_timestamp(list(range(count)))[:, 0] if count else np.zeros(0)
-    sound = bool(np.isfinite(stamps).all() and (np.abs(stamps) < 1e9).all())
-    times = tuple(sorted(float(stamp) for stamp in stamps)) if sound else None
-    return Packets(times, count, (Start(0, 0),))
-
-
-def _decord_errors() -> tuple[type[Exception], ...]:
-    from decord._ffi.base import DECORDError
-
-    return (DECORDError,)
-
-
-def _first_line(error: BaseException) -> str:
-    """Without the times and places in its own source that decord puts before its messages."""
-    said = re.sub(r"\[[\d:]+\] \S+:\d+:\s*", "", str(error)).strip()
-    return (said.splitlines() or [type(error).__name__])[0][:160]
+def _mean_rate(times: Sequence[float]) -> float:
+    return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 1.0

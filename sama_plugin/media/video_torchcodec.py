@@ -6,78 +6,57 @@ counts otherwise is refused, not read under shifted numbers. Opened through `ope
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Iterator, Optional, Sequence
+from dataclasses import replace
+from typing import Any, Optional, Sequence
 
 import numpy as np
 
 from sama_plugin.errors import MediaError
-from sama_plugin.media.packets import read_packets
-from sama_plugin.media.video import VideoReader
+from sama_plugin.media.packets import Packets, Start
+from sama_plugin.media.video_file import VideoFile
 
 
-class TorchcodecFile(VideoReader):
+class TorchcodecFile(VideoFile):
     """A video file."""
 
-    def __init__(self, path: Path):
-        self.name, self._path = path.stem, path
-        packets = read_packets(path)
-        self._decoder = _open(path)
-        self._count = len(self._decoder)
-        if not self._count:
-            raise MediaError(f"{path} has no frames")
-        self._clock = None if packets is None else packets.times
-        if packets is not None and (self._clock is None or packets.count != self._count):
+    def _open(self) -> Any:
+        from torchcodec.decoders import VideoDecoder
+
+        try:
+            return VideoDecoder(
+                str(self._path), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="exact"
+            )
+        except self._failures() as error:
             raise MediaError(
-                f"torchcodec counts {self._count} frames in {path}, the file shows "
-                f"{packets.count}{'' if self._clock else ' without timestamps'}; read it with "
+                f"torchcodec cannot read {self._path}: it is damaged, its codec is unknown, or "
+                f"torchcodec finds no FFmpeg ({self._reason(error)})"
+            ) from error
+
+    def _numbered(self, listed: Optional[Packets]) -> Packets:
+        count = len(self._decoder)
+        if listed is None:
+            return Packets(None, count, (Start(0, 0),))
+        if listed.times is None or listed.count != count:
+            raise MediaError(
+                f"torchcodec counts {count} frames in {self._path}, the file shows "
+                f"{listed.count}{'' if listed.times else ' without timestamps'}; read it with "
                 "another decoder: SAMA_VIDEO_DECODER=decord or pyav"
             )
-        self._size: Optional[tuple[int, int]] = None
-        self.fps = float(self._decoder.metadata.average_fps or 1.0)
+        return listed
 
-    @property
-    def size(self) -> tuple[int, int]:
-        if self._size is None:
-            next(self._decode([0]))
-        return self._size
-
-    def __len__(self) -> int:
-        return self._count
-
-    def close(self) -> None:
-        self._decoder = None
+    def _stated_rate(self) -> Optional[float]:
+        return self._decoder.metadata.average_fps
 
     def _times(self) -> Sequence[float]:
-        if self._clock is None:
-            frames = (self._decoder.get_frame_at(index) for index in range(self._count))
-            self._clock = tuple(float(frame.pts_seconds) for frame in frames)
-        return self._clock
+        """Without the packet list the frames themselves are asked, once."""
+        if self._packets.times is None:
+            frames = (self._decoder.get_frame_at(index) for index in range(len(self)))
+            times = tuple(float(frame.pts_seconds) for frame in frames)
+            self._packets = replace(self._packets, times=times)
+        return self._packets.times
 
-    def _decode(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
-        if self._decoder is None:
-            raise MediaError(f"{self._path} was closed; open it again")
-        for index in indices:
-            try:
-                picture = self._decoder.get_frame_at(index).data.numpy()
-            except (RuntimeError, ValueError) as error:
-                raise MediaError(
-                    f"frame {index} of {self._path} cannot be decoded; the file may be damaged "
-                    f"or truncated ({str(error).strip()[:160]})"
-                ) from error
-            self._size = self._size or picture.shape[:2]
-            yield picture
+    def _failures(self) -> tuple[type[BaseException], ...]:
+        return (RuntimeError, ValueError)
 
-
-def _open(path: Path) -> Any:
-    from torchcodec.decoders import VideoDecoder
-
-    try:
-        return VideoDecoder(
-            str(path), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="exact"
-        )
-    except (RuntimeError, ValueError) as error:
-        raise MediaError(
-            f"torchcodec cannot read {path}: it is damaged, its codec is unknown, or torchcodec "
-            f"finds no FFmpeg ({str(error).strip()[:160]})"
-        ) from error
+    def _picture(self, index: int) -> np.ndarray:
+        return self._decoder.get_frame_at(index).data.numpy()
