@@ -68,7 +68,7 @@ class SegConfig:
     score_weight: float = 1.0
     pointing: bool = True  # [SEG] is looked up in the frames that were read; released: it is not
     pointing_width: int = 256  # of the comparison, a multiple of 4
-    looking: bool = True  # words of answers look at the frames again; needs pointing
+    looking: bool = True  # words of answers look at the frames again, through the pointer
     look_weight: float = 0.5  # of telling them where to look
     place_weight: float = 1.0  # of the cross entropy between where it points and the mask
     click_weight: float = 1.0  # of the distance of its middle from the middle of the object

@@ -74,6 +74,7 @@ def config_of(source: Checkpoint) -> SamaConfig:
         weights=f"../{SEGMENTER}",
         moments=False,
         pointing=False,
+        looking=False,
     )
     shared = {"seg": seg, "start_rows": "mean"}
     if not is_sama(source):
