@@ -13,6 +13,7 @@ import numpy as np
 
 from sama_plugin.miniworld import reference as ref
 from sama_plugin.miniworld.things import COLOURS, MOTIONS, SHAPES, Clip
+from sama_plugin.miniworld.world import RESERVED
 
 KINDS = ("plain", "motion", "history", "several", "absent")
 ABSENT_SHARE = 0.1
@@ -100,8 +101,10 @@ def _absent(clip: Clip, rng: np.random.Generator) -> Expression:
     if rng.random() < 0.3:
         name = clip.things[int(rng.integers(len(clip.things)))].name()
         colour, shape = name.split()
-        made = {clip.things[i].motion for i in ref.fitting(clip, colour, shape)}
-        motion = _draw(rng, [motion for motion in MOTIONS if motion not in made])
+        out = {clip.things[i].motion for i in ref.fitting(clip, colour, shape)}
+        if clip.split == "train":  # asked and never seen, they would be learnt to be nowhere
+            out |= {motion for look, motion in RESERVED if look in (colour, shape)}
+        motion = _draw(rng, [motion for motion in MOTIONS if motion not in out])
         return Expression(f"the {name} that {motion}", (), "absent")
     names = hard if hard and rng.random() < 0.6 else easy
     return Expression(f"the {_draw(rng, names)}", (), "absent")
