@@ -50,7 +50,7 @@ class PluginError(SamaError, RuntimeError):
 
 class DataError(SamaError, ValueError):
     """A record is bad. Names the file, the record, the field, what was found and what was
-    expected.
+    expected; `questions` says how many questions or turns are lost with it.
     """
 
     def __init__(
@@ -63,10 +63,12 @@ class DataError(SamaError, ValueError):
         found: Any = None,
         expected: Any = None,
         reason: Optional[str] = None,
+        questions: int = 1,
     ):
         self.message = message
         self.file, self.record, self.field = file, record, field
         self.found, self.expected, self.reason = found, expected, reason
+        self.questions = questions
         where = [str(file)] if file is not None else []
         where += [f"record {record}"] if record is not None else []
         where += [f"field {field!r}"] if field is not None else []
@@ -83,6 +85,7 @@ class DataError(SamaError, ValueError):
         file: Optional[str] = None,
         record: Optional[Any] = None,
         field: Optional[str] = None,
+        questions: int = 1,
     ) -> DataError:
         """The same error with places filled in that the code that found it did not know."""
         return DataError(
@@ -93,4 +96,5 @@ class DataError(SamaError, ValueError):
             found=self.found,
             expected=self.expected,
             reason=self.reason,
+            questions=max(self.questions, questions),
         )

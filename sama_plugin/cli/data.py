@@ -124,7 +124,7 @@ def _convert(args: argparse.Namespace) -> int:
     count = writer.write(samples, args.out, root)
     print(f"{args.out}: {count} records, media paths from {root}")
     if args.keep_good and report.dropped:
-        print(f"left out: {len(report.dropped)} ({report.summary()})", file=sys.stderr)
+        print(f"left out: {report.lost} ({report.summary()})", file=sys.stderr)
         return 1
     return 0
 
@@ -166,7 +166,7 @@ def _index(args: argparse.Namespace) -> int:
         seconds = time.monotonic() - began
         print(f"{source.name}: {len(samples)} samples in {folder_of(source)}, {seconds:.1f} s")
         if report.dropped:
-            print(f"  set aside: {len(report.dropped)} ({report.summary()})")
+            print(f"  set aside: {report.lost} ({report.summary()})")
     return 0
 
 

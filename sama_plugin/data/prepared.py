@@ -26,7 +26,7 @@ from sama_plugin.errors import DataError
 if TYPE_CHECKING:
     from sama_plugin.data.sources import SourceConfig
 
-VERSION = 1
+VERSION = 2
 LINES, ROWS, FACTS = "samples.jsonl", "lines.npy", "facts.json"
 
 _ANNOTATION = {".json", ".jsonl", ".p", ".pkl", ".pickle", ".xml"}
@@ -104,4 +104,5 @@ def _make(config: SourceConfig, place: Path, budget: Optional[int], progress: An
 def _facts(error: DataError) -> dict[str, Any]:
     names = ("message", "file", "record", "field", "found", "expected", "reason")
     values = {name: getattr(error, name) for name in names}
-    return {name: value if value is None else str(value) for name, value in values.items()}
+    words = {name: value if value is None else str(value) for name, value in values.items()}
+    return {**words, "questions": error.questions}

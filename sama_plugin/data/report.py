@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Optional, Protocol
+from typing import Any, Mapping, Optional, Protocol
 
 from sama_plugin.errors import DataError, MediaError, RegionError, SamaError
 from sama_plugin.logs import get_logger, warn_once
@@ -46,20 +46,23 @@ class Strict:
 
 
 class Quarantine:
-    """Collects. More than `budget` dropped things stop the run with the first of them.
+    """Collects. More than `budget` lost questions or turns stop the run with the first error.
 
     Attributes:
-        dropped, noted: everything reported, in order.
+        dropped, noted: everything reported, in order; a record that is lost whole is one error.
+        lost: questions and turns that went with what was dropped.
     """
 
     def __init__(self, budget: Optional[int] = None):
         self.budget = budget
         self.dropped: list[DataError] = []
         self.noted: list[DataError] = []
+        self.lost = 0
 
     def drop(self, error: DataError) -> None:
         self.dropped.append(error)
-        if self.budget is not None and len(self.dropped) > self.budget:
+        self.lost += error.questions
+        if self.budget is not None and self.lost > self.budget:
             first = self.dropped[0]
             raise DataError(
                 f"more than {self.budget} bad records or turns ({self.summary()}), first: {first}",
@@ -71,8 +74,10 @@ class Quarantine:
         self.noted.append(error)
 
     def summary(self) -> str:
-        """Dropped things by reason, most frequent first."""
-        counts = Counter(error.reason or "unnamed" for error in self.dropped)
+        """Lost questions and turns by reason, most frequent first."""
+        counts: Counter[str] = Counter()
+        for error in self.dropped:
+            counts[error.reason or "unnamed"] += error.questions
         return ", ".join(f"{reason}: {count}" for reason, count in counts.most_common()) or "none"
 
     def log(self, name: str) -> None:
@@ -81,7 +86,7 @@ class Quarantine:
             get_logger("data").warning(
                 "%s: %d bad records or turns set aside (%s); `sama data check` lists them",
                 name,
-                len(self.dropped),
+                self.lost,
                 self.summary(),
             )
 
@@ -107,18 +112,32 @@ class BadRecord:
 
 
 class RecordReport:
-    """A report that knows which file and record it is about."""
+    """A report that knows which file and record it is about.
 
-    def __init__(self, report: Report, file: str, record: Any):
+    Args:
+        questions: that go with the record if it is lost whole.
+    """
+
+    def __init__(self, report: Report, file: str, record: Any, questions: int = 1):
         self.report, self.file, self.record = report, file, record
+        self._left = questions
 
     def drop(self, error: Exception, field: Optional[str] = None) -> None:
-        """What is lost, and why: one of `MALFORMED`."""
+        """What is lost, and why: one of `MALFORMED`. Without `field` it is all of the record that
+        was not dropped before."""
+        lost = 1 if field else max(1, self._left)
+        self._left -= lost
         found = as_data_error(error)
-        self.report.drop(found.at(file=self.file, record=self.record, field=field))
+        self.report.drop(found.at(file=self.file, record=self.record, field=field, questions=lost))
 
     def note(self, error: DataError, field: Optional[str] = None) -> None:
         self.report.note(error.at(file=self.file, record=self.record, field=field))
+
+
+def count_entries(record: Any, *fields: str) -> int:
+    """How many entries these lists or mappings of a record have, as far as it has them."""
+    found = [record.get(field) for field in fields] if isinstance(record, Mapping) else []
+    return sum(len(one) for one in found if isinstance(one, (list, dict)))
 
 
 def as_data_error(error: Exception) -> DataError:

@@ -8,8 +8,9 @@
 
 A run that is started again with the same settings answers only what is missing; the summary is
 computed from the files alone, so it is the same however often the run was interrupted and however
-many processes shared it. Bad records
-of the benchmark file are listed, failed cases are scored as empty answers and counted.
+many processes shared it. Bad records of the benchmark file are listed with the questions they hold,
+failed cases are scored as empty answers; both are counted by question and named by cause
+(`losses`).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from sama_plugin.eval.asking import Prediction
 from sama_plugin.eval.benchmarks import SUITES, Benchmark, Means, Selection
 from sama_plugin.eval.cases import Case, by_video, make_cases
 from sama_plugin.eval.journal import Journal, Lines, read_journal
+from sama_plugin.eval.losses import LISTED, cases_failed, listing, records_not_read
 from sama_plugin.eval.ranks import Rank
 from sama_plugin.eval.scoreboard import Scoreboard
 from sama_plugin.eval.submission import SUBMISSION
@@ -39,25 +41,27 @@ Answerer = Callable[[Sequence[Case]], Iterator[Prediction]]
 """Answers to the cases of one video, in order."""
 
 PREDICTIONS, SCORES, SUMMARY = "predictions.jsonl", "scores.jsonl", "summary.json"
-LISTED = 50
-"""At most so many bad records, failures and doubled ids are listed by name; all are counted."""
 PACKAGES = ("torch", "transformers", "numpy", "pycocoevalcap", "pycocotools")
 
 
 @dataclass(frozen=True)
 class Material:
-    """What was read: cases in file order, and what is wrong with the file."""
+    """What was read: cases in file order, and what is wrong with the file.
+
+    Attributes:
+        doubled: ids that occur more than once. bad: what was dropped, with the questions it held.
+    """
 
     cases: list[Case]
     doubled: list[str]
-    bad: list[str]
+    bad: list[DataError]
 
     def summary(self) -> dict[str, Any]:
         """Counts, with names."""
         return {
             "cases": len(self.cases),
             "videos": len(by_video(self.cases)),
-            "records_not_read": _listing(self.bad),
+            "questions_not_read": listing(records_not_read(self.bad)),
             "ids_that_occur_twice": _listing(self.doubled),
         }
 
@@ -97,15 +101,14 @@ def read_material(
     files = [data] if isinstance(data, (str, Path)) else list(data)
     samples = [sample for file in files for sample in read(file, root, report, selection)]
     cases, doubled = make_cases(samples[:limit] if limit else samples)
-    bad = [str(error) for error in report.dropped]
     if not cases:
-        first = f"; the first: {bad[0]}" if bad else ""
+        first = f"; the first: {report.dropped[0]}" if report.dropped else ""
         raise DataError(
             f"no usable record for {name}{first}",
             file=", ".join(map(str, files)),
             reason="no_cases",
         )
-    return Material(cases, doubled, bad)
+    return Material(cases, doubled, report.dropped)
 
 
 def answer_missing(
@@ -203,7 +206,7 @@ def score(
         "not_computed": board.missing,
         "counts": dict(sorted(board.counts.items())),
         "material": material.summary(),
-        "failures": _listing([f"{key}: {error}" for key, error in sorted(failed.items())]),
+        "failures": listing(cases_failed(material.cases, failed)),
         "faults": _listing(board.faults),
         "notes": board.notes,
         "judge": {"name": means.judge.name, **means.judge.usage.to_json()},

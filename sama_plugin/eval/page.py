@@ -48,7 +48,7 @@ def write_page(
                 (str(found["cases"]), "cases"),
                 (str(found["videos"]), "videos"),
                 (str(summary["failures"]["count"]), "failed"),
-                (str(found["records_not_read"]["count"]), "records not read"),
+                (str(found["questions_not_read"]["count"]), "questions not read"),
             ]
         ),
         *map(note, summary["notes"]),
@@ -153,7 +153,7 @@ def _trouble(summary: Mapping[str, Any]) -> str:
     lists = {
         "failed, scored as empty answers": summary["failures"],
         "faulty masks, scored as empty answers": summary["faults"],
-        "records that could not be read": summary["material"]["records_not_read"],
+        "questions that could not be read": summary["material"]["questions_not_read"],
         "ids that occur twice": summary["material"]["ids_that_occur_twice"],
     }
     parts = [_table(("what", "n"), counts)] if counts else []

@@ -25,14 +25,14 @@ def text(summary: Mapping[str, Any]) -> str:
         lines.append(f"not computed: {metric}: {why}")
     lines += [f"{count} {what}" for what, count in summary["counts"].items() if count]
     for name, title in (
-        ("records_not_read", "records could not be read"),
+        ("questions_not_read", "questions could not be read and are in no number"),
         ("ids_that_occur_twice", "ids occur more than once (all kept)"),
     ):
         if material[name]["count"]:
-            lines.append(f"{material[name]['count']} {title}, first: {material[name]['first'][0]}")
-    for name, title in (("failures", "failure"), ("faults", "case with faulty masks")):
+            lines.append(f"{material[name]['count']} {title}{_first(material[name])}")
+    for name, title in (("failures", "cases failed"), ("faults", "cases have faulty masks")):
         if summary[name]["count"]:
-            lines.append(f"first {title}: {summary[name]['first'][0]}")
+            lines.append(f"{title}{_first(summary[name])}")
     sent = summary["submission"]
     if sent:
         lines.append(f"for the server: {sent['file']} with {sent['pictures']} pictures")
@@ -44,6 +44,11 @@ def text(summary: Mapping[str, Any]) -> str:
             f"{judge['tokens_out']} tokens, cost {judge['cost']:g}"
         )
     return "\n".join([*lines, *(f"note: {note}" for note in summary["notes"])])
+
+
+def _first(found: Mapping[str, Any]) -> str:
+    causes = found.get("causes", 1)
+    return f"{f' for {causes} reasons' if causes > 1 else ''}, first: {found['first'][0]}"
 
 
 def _row(row: Mapping[str, Any]) -> str:

@@ -47,7 +47,7 @@ def allowances(dataset: Any) -> dict[str, Allowance]:
         before = found.get(source.config.name, Allowance(budget=0))
         found[source.config.name] = Allowance(
             before.budget + source.config.budget,
-            before.parsed + len(source.report.dropped),
+            before.parsed + source.report.lost,
             before.samples + len(source),
         )
     return found

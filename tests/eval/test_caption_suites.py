@@ -160,7 +160,7 @@ def test_region_categories(tmp_path):
     (tmp_path / "lvis.json").write_text(json.dumps([record, short]))
     found = harness.read_material("region-categories", tmp_path / "lvis.json", tmp_path)
     assert [c.sample.turns[0].assistant for c in found.cases] == ["coffee table", "mug handle"]
-    assert len(found.bad) == 1 and "one category a region" in found.bad[0]
+    assert len(found.bad) == 1 and "one category a region" in str(found.bad[0])
     said = {"a.jpg#0": "coffee table", "a.jpg#1": "cup"}
     answers = {key: Prediction(key, plain=text) for key, text in said.items()}
     board = SUITES.get("region-categories").score(found.cases, answers, MEANS)

@@ -53,7 +53,7 @@ def test_a_twin_runs_end_to_end(name, command, tmp_path, capsys):
     cases = summary["material"]["cases"]
     assert summary["settings"]["benchmark"] == name and cases in (1, 2)
     assert not summary["failures"]["count"] and not summary["faults"]["count"]
-    assert not summary["material"]["records_not_read"]["count"]
+    assert not summary["material"]["questions_not_read"]["count"]
     assert summary["metrics"] or summary["not_computed"]
     page = (tmp_path / name / "index.html").read_text()
     pictures = re.findall(r'<img src="([^"]+)"', page)

@@ -12,9 +12,11 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from sama_plugin.data.report import BadRecord
+from sama_plugin.data.mixture import MixtureDataset
+from sama_plugin.data.report import BadRecord, Quarantine
+from sama_plugin.data.sources import Source, SourceConfig
 from sama_plugin.errors import DataError
-from sama_plugin.train.bad_records import FILE, Allowance, BadRecords
+from sama_plugin.train.bad_records import FILE, Allowance, BadRecords, allowances
 from sama_plugin.train.run import build_trainer, train
 from sama_plugin.train.saving import newest_checkpoint
 from sama_plugin.train.trainer import SamaTraining
@@ -180,6 +182,14 @@ def test_what_was_lost_while_parsing_counts_for_the_budget(tmp_path):
     records.see([BadRecord("train", "data.jsonl", "another", "r", "m")])
     with pytest.raises(DataError, match="2 bad records and 1 while parsing"):
         records.settle(3, Alone())
+
+
+def test_a_video_that_was_lost_while_parsing_counts_with_all_its_turns():
+    report = Quarantine()
+    report.drop(DataError("a video is gone", questions=3))
+    report.drop(DataError("a turn is bad"))
+    source = Source(SourceConfig("sama", "data.jsonl", name="clips"), [text_sample()], report)
+    assert allowances(MixtureDataset([source]))["clips"].parsed == 4
 
 
 @pytest.mark.parametrize("packing", [False, True])

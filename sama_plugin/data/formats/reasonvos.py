@@ -13,7 +13,7 @@ from sama_plugin.data.formats import expressions, files
 from sama_plugin.data.formats.listed_clip import ListedClip
 from sama_plugin.data.formats.video_expressions import videos
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict, count_entries
 from sama_plugin.dialog.sample import Sample
 from sama_plugin.errors import DataError
 from sama_plugin.media import masks
@@ -30,7 +30,7 @@ def read(
     """One sample an expression, tagged with the dataset of its video; see `data.formats.Format`."""
     report, library = report or Strict(), Library(root, probe)
     for name, video in videos(path).items():
-        local = RecordReport(report, str(path), name)
+        local = RecordReport(report, str(path), name, count_entries(video, "expressions"))
         try:
             stems = sorted(Path(str(frame)).stem for frame in video["frames"])
             clip, source = ListedClip(name, stems, library), str(video["source"]).lower()

@@ -10,7 +10,7 @@ from typing import Any, Iterator, Mapping, Optional
 
 from sama_plugin.data.formats import expressions, files, sa_v
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict, count_entries
 from sama_plugin.dialog.sample import Media, Sample, Turn
 from sama_plugin.errors import ConfigError, DataError
 from sama_plugin.media.tracks import MaskTrack
@@ -38,7 +38,7 @@ def read(
         raise ConfigError(f"unknown wording {wording!r} of ref_sav; known: {', '.join(WORDINGS)}")
     report, library = report or Strict(), Library(root, probe)
     for name, record in files.load_mapping(path).items():
-        local = RecordReport(report, str(path), name)
+        local = RecordReport(report, str(path), name, _asked(record, wording))
         try:
             source = _find(record["video_path"], library)
             tracks = dict(sa_v.tracks(_find(record["anno_path"], library), source, library))
@@ -50,6 +50,14 @@ def read(
         for start in range(0, len(turns), expressions_per_sample):
             group = tuple(turns[start : start + expressions_per_sample])
             yield Sample(f"{name}#{start}", media, group, source=str(path)).validate()
+
+
+def _asked(record: Any, wording: str) -> int:
+    """Expressions of a record, as far as it can be told."""
+    found = record.get("objects") if isinstance(record, Mapping) else None
+    objects = list(found.values()) if isinstance(found, Mapping) else []
+    short = sum(count_entries(entry, "short_caps") for entry in objects) if wording != "long" else 0
+    return short + (len(objects) if wording != "short" else 0)
 
 
 def _turns(

@@ -18,7 +18,7 @@ from sama_plugin.data.formats import expressions, files
 from sama_plugin.data.formats.listed_clip import ListedClip, entries_of, load_mask_dictionary
 from sama_plugin.data.formats.video_expressions import videos
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict, count_entries
 from sama_plugin.dialog.sample import Sample, Turn
 from sama_plugin.errors import DataError
 from sama_plugin.media import masks as mask_files
@@ -56,7 +56,8 @@ def read(
         )
     counter = 0
     for name in sorted(found) if counted == "sorted" else found:
-        video, local = found[name], RecordReport(report, str(path), name)
+        video = found[name]
+        local = RecordReport(report, str(path), name, count_entries(video, "expressions"))
         first, counter = counter, counter + len(video.get("expressions", ()))
         try:
             clip = _Clip(name, video, Path(path).parent, library, (folders or {}).get(name, name))

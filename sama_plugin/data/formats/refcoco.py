@@ -16,7 +16,7 @@ from sama_plugin.data.formats.image_expressions import image_samples
 from sama_plugin.data.formats.segmentations import read_segmentation
 from sama_plugin.data.formats.video_expressions import frame_size
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict, count_entries
 from sama_plugin.dialog.sample import Media, Sample, Turn
 from sama_plugin.errors import DataError
 from sama_plugin.media import masks
@@ -63,7 +63,9 @@ def read(
         turns: list[tuple[str, Turn]] = []
         media = None
         for ref in refs:
-            local = RecordReport(report, str(path), ref.get("ref_id"))
+            local = RecordReport(
+                report, str(path), ref.get("ref_id"), count_entries(ref, "sentences")
+            )
             try:
                 image = images[image_id]
                 media = Media("image", library.find(image["file_name"], field="image"))

@@ -18,7 +18,7 @@ from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence, Union
 from sama_plugin.data.formats import files, sama_writing
 from sama_plugin.data.formats.sama_clip import Dictionaries, SamaClip, open_clip
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict, count_entries
 from sama_plugin.dialog.parse import canonical, canonical_question, parse_answer
 from sama_plugin.dialog.sample import Sample, Target, Turn
 from sama_plugin.dialog.tokens import REGION_MARK
@@ -63,7 +63,8 @@ def read(
     dictionaries = Dictionaries(masks if masks is not None else Path(path).parent)
     for number, record in enumerate(files.load_records(path)):
         name = f"{record.get('video_id', number)}"
-        local = RecordReport(report, str(path), name)
+        pairs, described = (count_entries(record, f) for f in ("conversation", "description"))
+        local = RecordReport(report, str(path), name, pairs // 2 + described)
         try:
             clip = open_clip(record, library, dictionaries)
             chunks = list(_chunks(record, clip, local, turns_per_sample))

@@ -16,7 +16,7 @@ from sama_plugin.data.formats import files, sama_writing
 from sama_plugin.data.formats.sama_239k import described_objects, grounded_turn, turn_groups
 from sama_plugin.data.formats.sama_clip import Dictionaries, SamaClip, open_clip
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict, count_entries
 from sama_plugin.dialog.sample import Sample, Turn
 from sama_plugin.dialog.tokens import REGION_MARK
 from sama_plugin.errors import DataError
@@ -46,7 +46,8 @@ def read(
     report, library = report or Strict(), Library(root, probe)
     dictionaries = Dictionaries(masks if masks is not None else Path(path).parent)
     for number, record in enumerate(files.load_records(path)):
-        local = RecordReport(report, str(path), record.get("video_id", number))
+        name = record.get("video_id", number)
+        local = RecordReport(report, str(path), name, _asked(record, tasks))
         try:
             clip = open_clip(record, library, dictionaries, lenient=True)
             items = list(_items(record, clip, local, tasks))
@@ -62,6 +63,12 @@ def write(samples: Iterable[Sample], path: PathLike, root: PathLike) -> int:
     return sama_writing.write(samples, path, root, describe=(DESCRIBE,), numbered=True)
 
 
+def _asked(record: Mapping[str, Any], tasks: tuple[str, ...]) -> int:
+    """Questions of a record."""
+    pairs = count_entries(record, "conversation") // 2 if "questions" in tasks else 0
+    return pairs + (count_entries(record, "description") if "descriptions" in tasks else 0)
+
+
 def _items(
     record: Mapping[str, Any], clip: SamaClip, local: RecordReport, tasks: tuple[str, ...]
 ) -> Iterator[tuple[str, Turn]]:
@@ -72,7 +79,7 @@ def _items(
                     str(question["question_id"]),
                     grounded_turn(record, clip, number, question, answer),
                 )
-            except DataError as error:
+            except MALFORMED as error:
                 named = RecordReport(local.report, local.file, question.get("question_id"))
                 named.drop(error, f"conversation[{2 * number}]")
     if "descriptions" in tasks:

@@ -14,7 +14,14 @@ from typing import Any, Iterator, Mapping, Optional, Sequence
 from sama_plugin.data.formats import expressions, files
 from sama_plugin.data.formats.listed_clip import ListedClip, entries_of, load_mask_dictionary
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict, as_data_error
+from sama_plugin.data.report import (
+    MALFORMED,
+    RecordReport,
+    Report,
+    Strict,
+    as_data_error,
+    count_entries,
+)
 from sama_plugin.dialog.sample import Sample, Turn
 from sama_plugin.errors import DataError
 
@@ -47,7 +54,7 @@ def read(
     found = masks or _beside(Path(path))
     dictionary = load_mask_dictionary(found) if found else None
     for name, video in videos(path).items():
-        local = RecordReport(report, str(path), name)
+        local = RecordReport(report, str(path), name, count_entries(video, "expressions"))
         try:
             size = frame_size(video)
             folder = (folders or {}).get(name, name)

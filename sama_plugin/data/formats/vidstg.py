@@ -14,7 +14,7 @@ from sama_plugin.data.formats import expressions, files
 from sama_plugin.data.formats.listed_clip import ListedClip, entries_of, load_mask_dictionary
 from sama_plugin.data.formats.video_expressions import frame_size
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict, count_entries
 from sama_plugin.dialog.sample import Sample, Turn
 from sama_plugin.errors import DataError
 
@@ -46,7 +46,8 @@ def read(
     records = content if isinstance(content, list) else list(content.values())
     for number, record in enumerate(records):
         name = str(record.get("vid") or record.get("video_id") or number)
-        local = RecordReport(report, str(path), name)
+        turns_here = count_entries(record, "captions", "questions")
+        local = RecordReport(report, str(path), name, turns_here)
         try:
             clip = _clip(name, listed, library)
             turns = _captions(record, name, clip, dictionary, local)

@@ -13,7 +13,7 @@ from sama_plugin.data.formats import expressions
 from sama_plugin.data.formats.listed_clip import ListedClip
 from sama_plugin.data.formats.video_expressions import as_data_error, videos
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report
+from sama_plugin.data.report import RecordReport, Report, count_entries
 from sama_plugin.dialog.sample import Sample
 from sama_plugin.errors import DataError
 from sama_plugin.eval.asking import Prediction
@@ -35,7 +35,7 @@ def read(
     """One sample an expression, tagged with the dataset its video is from."""
     library = Library(root)
     for name, video in videos(data).items():
-        local = RecordReport(report, str(data), name)
+        local = RecordReport(report, str(data), name, count_entries(video, "expressions"))
         try:
             stems = sorted(Path(str(frame)).stem for frame in video["frames"])
             clip, source = ListedClip(name, stems, library), str(video["source"]).lower()

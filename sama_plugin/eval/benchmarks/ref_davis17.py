@@ -14,7 +14,7 @@ from sama_plugin.data.formats import expressions
 from sama_plugin.data.formats.listed_clip import ListedClip, entries_of, load_mask_dictionary
 from sama_plugin.data.formats.video_expressions import as_data_error, frame_size, videos
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report
+from sama_plugin.data.report import RecordReport, Report, count_entries
 from sama_plugin.dialog.sample import Sample
 from sama_plugin.errors import DataError
 from sama_plugin.eval.asking import Prediction
@@ -37,7 +37,8 @@ def read(
     dictionary = load_mask_dictionary(_beside(Path(data)))
     number = 0
     for name in sorted(found):
-        video, local = found[name], RecordReport(report, str(data), name)
+        video = found[name]
+        local = RecordReport(report, str(data), name, count_entries(video, "expressions"))
         keys = sorted(video.get("expressions", {}))
         first, number = number, number + len(keys)
         try:

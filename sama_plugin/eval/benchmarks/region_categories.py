@@ -16,7 +16,7 @@ from sama_plugin.data.formats import files
 from sama_plugin.data.formats.segmentations import read_segmentation
 from sama_plugin.data.formats.video_expressions import as_data_error, frame_size
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report
+from sama_plugin.data.report import RecordReport, Report, count_entries
 from sama_plugin.dialog.sample import Media, Region, Sample, Turn
 from sama_plugin.dialog.tokens import REGION_MARK
 from sama_plugin.errors import DataError
@@ -38,7 +38,9 @@ def read(
     """One sample a region, named IMAGE#NUMBER."""
     library = Library(root)
     for record in files.load_records(data):
-        local = RecordReport(report, str(data), record.get("file_name"))
+        local = RecordReport(
+            report, str(data), record.get("file_name"), count_entries(record, "annotations")
+        )
         try:
             media = Media("image", library.find(record["file_name"], field="file_name"))
             pairs = _pairs(record)
