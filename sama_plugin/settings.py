@@ -20,6 +20,9 @@ from sama_plugin.registry import nearest
 
 T = TypeVar("T")
 
+SHIPPED = Path(__file__).parents[1] / "configs"
+"""The settings files of the checkout; an installed wheel has none."""
+
 
 def load_yaml(
     cls: type[T], path: Union[str, Path], overrides: Iterable[str] = ()
@@ -107,11 +110,20 @@ def _references(
 ) -> list[tuple[str, Path]]:
     """(section, file) of every top-level section that is given as a YAML file."""
     hints = typing.get_type_hints(cls)
-    return [
+    found = [
         (key, Path(path).parent / value)
         for key, value in values.items()
         if dataclasses.is_dataclass(hints.get(key)) and str(value).endswith((".yaml", ".yml"))
     ]
+    for key, file in found:
+        if not file.is_file():
+            shipped = SHIPPED / file.name
+            instead = f"; there is {shipped}: name it, or copy it there" * shipped.is_file()
+            raise ConfigError(
+                f"{path}: {key} names {values[key]!r}, which starts from the folder of that file, "
+                f"and there is no file {file.resolve()}{instead}"
+            )
+    return found
 
 
 def _assign(values: dict[str, Any], key: str, value: Any, override: str) -> None:

@@ -106,10 +106,11 @@ class Readout(nn.Module):
         motion, happened = self.said(reading.tokens)
         early = {name: head(reading.context) for name, head in self.early.items()}
         return {
-            "facts": _class_loss(classes, facts) + 2 * _bits(history, facts.history),
-            "said": _known(motion, facts.classes["motion"]) + 2 * _bits(happened, facts.history),
+            "facts": _class_loss(classes, facts) + 4 * _bits(history, facts.history),
+            "said": 2 * _known(motion, facts.classes["motion"])
+            + 6 * _bits(happened, facts.history),
             "early": _class_loss(early, facts)
-            + 2 * _bits(self.early_history(reading.context), facts.history),
+            + 4 * _bits(self.early_history(reading.context), facts.history),
             "cells": 20 * _cells(self.cells(reading.tokens / self.scale), facts.cover),
             "place": looking_loss(reading.shares, facts.cover),
             "spatial": 20 * self._spatial(reading.vectors, things),

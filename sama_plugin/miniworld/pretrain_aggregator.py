@@ -60,7 +60,7 @@ SEED = 11
 CLIPS, TEST_CLIPS = 3712, 256
 FIRST_TEST = 2_000_000
 BATCH, PER_CLIP = 8, 8
-STEPS, PEAK, WARMUP = 3600, 1.5e-3, 150
+STEPS, PEAK, WARMUP = 3400, 1.5e-3, 150
 WORDS_SCALE = 3.0
 """Rate of the focus's words, which begin at zero, relative to the rest."""
 

@@ -209,8 +209,10 @@ def _open(path: PathLike, mode: str, **options: Any) -> Any:
     try:
         return open(path, mode, **options)
     except OSError as error:
+        sought = isinstance(error, FileNotFoundError) and not os.path.isabs(path)
+        start = f" (the path starts where the command runs: {os.getcwd()})" if sought else ""
         raise DataError(
-            f"cannot read the annotation file: {error.strerror or error}",
+            f"cannot read the annotation file: {error.strerror or error}{start}",
             file=str(path),
             reason="missing_file",
         ) from error
