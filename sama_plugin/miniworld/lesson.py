@@ -6,9 +6,11 @@ they differ in size only. The base stays what it is: LoRA and the plugin's modul
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Optional, Union
 
+from sama_plugin.assets import asset
 from sama_plugin.miniworld.fast_attention import matrix_attention_name
 from sama_plugin.miniworld.write import sources, write_world
 from sama_plugin.model.config import SamaConfig
@@ -55,7 +57,7 @@ def lesson(
         data=data,
         # half the time on CPUs that have it, and again a third less
         model=HostConfig("mini", dtype="bfloat16", attention=matrix_attention_name()),
-        sama=sama or mini_config(),
+        sama=started(sama or mini_config()),
         train=TrainSettings(
             out=str(out),
             steps=steps,
@@ -73,6 +75,15 @@ def lesson(
             log_every=10,
         ),
     )
+
+
+def started(config: SamaConfig) -> SamaConfig:
+    """The settings with a pre-trained aggregator (`pretrain_aggregator`), as SAMA's begins with
+    InstructBLIP's; one of another kind or size than configs/mini.yaml's begins with nothing.
+    """
+    if config.start_from or config.aggregator != mini_config().aggregator:
+        return config
+    return dataclasses.replace(config, start_from=(str(asset("mini/aggregator.safetensors")),))
 
 
 def mini_config(*overrides: str) -> SamaConfig:
