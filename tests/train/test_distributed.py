@@ -71,27 +71,53 @@ def test_ddp_goes_on_when_one_rank_has_only_text(ddp):
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_zero_trains_what_ddp_trains(ddp, tmp_path, stage):
+    _, data, *expected = ddp
+    check_same(run_two_ranks(tmp_path / "out", data, zero_file(tmp_path, stage)), expected)
+
+
+@pytest.fixture(scope="module")
+def packed_ddp(tmp_path_factory):
+    """(data, log, adapter) of a run whose ranks pack a grounded and a plain sample into a row."""
+    folder = tmp_path_factory.mktemp("packed")
+    data = write_data(folder / "data")
+    return (data, *run_two_ranks(folder / "out", data, layout="packed"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_packed_zero_trains_what_packed_ddp_trains(packed_ddp, tmp_path, stage):
+    data, *expected = packed_ddp
+    file = zero_file(tmp_path, stage)
+    check_same(run_two_ranks(tmp_path / "out", data, file, layout="packed"), expected)
+
+
+def zero_file(folder, stage):
+    """Our DeepSpeed file of a stage, with every parameter partitioned, however small."""
     pytest.importorskip("deepspeed")
-    _, data, expected_log, expected = ddp
     config = json.loads((REPOSITORY / f"configs/deepspeed/zero{stage}.json").read_text())
     if stage == 3:
         config["zero_optimization"]["stage3_param_persistence_threshold"] = 0
-    (tmp_path / "zero.json").write_text(json.dumps(config))
-    log, adapter = run_two_ranks(tmp_path / "out", data, tmp_path / "zero.json")
+    (folder / "zero.json").write_text(json.dumps(config))
+    return folder / "zero.json"
+
+
+def check_same(run, expected):
+    (log, adapter), (expected_log, expected_adapter) = run, expected
+    assert len(log) == len(expected_log) == 2
     for line, wanted in zip(log, expected_log):
         for key in ("loss", "loss_text", "loss_mask_bce", "grad_norm"):
             assert line[key] == pytest.approx(wanted[key], rel=1e-4), key
-    assert adapter.keys() == expected.keys()
-    for name, tensor in expected.items():  # Adam's first steps magnify the last bits of a gradient
+    assert adapter.keys() == expected_adapter.keys()
+    for name, tensor in expected_adapter.items():
         assert adapter[name].shape == tensor.shape
+        # Adam's first steps magnify the last bits of a gradient
         assert (adapter[name] - tensor).abs().mean() < 1e-5, name
 
 
 @pytest.mark.slow
-def test_packed_ranks_train_what_padded_ones_do(tmp_path):
-    data = write_data(tmp_path / "data")
+def test_packed_ranks_train_what_padded_ones_do(packed_ddp, tmp_path):
+    data, packed, other = packed_ddp
     padded, adapter = run_two_ranks(tmp_path / "padded", data, layout="padded")
-    packed, other = run_two_ranks(tmp_path / "packed", data, layout="packed")
     assert packed[0]["loss_text"] == pytest.approx(padded[0]["loss_text"], rel=1e-4)
     for key in ("loss", "grad_norm"):  # mask points are random
         assert packed[0][key] == pytest.approx(padded[0][key], rel=0.05), key
