@@ -5,6 +5,7 @@ read; a region would lose its frames. This one takes the tree's datasets, weight
 draws as it does (a dataset by weight, its records in turn, first into the fullest row with room)
 and never opens an item: a row is a list of whole samples, ours and the host's, which
 `packed_batch.py` lays out. A row leaves when it is full, when too many are open, or at the end.
+The blank of a bad record (`data/quarantine.py`) rides in a row that has something to learn.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
 from sama_plugin.data.collate import Prepared
+from sama_plugin.data.sources import BUDGET
 from sama_plugin.errors import DataError
-from sama_plugin.logs import warn_once
+from sama_plugin.logs import get_logger, warn_once
+
+log = get_logger("bridges")
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,12 @@ class PackedRow:
     images: int = 0
     fill_images: int = 0
 
+    def take(self, blanks: list[Prepared]) -> None:
+        """Add and empty `blanks`; the few tokens of each may be more than the row has room for."""
+        self.items += blanks
+        self.tokens += sum(len(one.encoded) for one in blanks)
+        blanks.clear()
+
 
 class PackedRows(IterableDataset):
     """Rows of samples of several datasets; every rank and worker reads other records.
@@ -70,8 +80,12 @@ class PackedRows(IterableDataset):
         self.rank, self.world = rank, world
 
     def __iter__(self) -> Iterator[PackedRow]:
-        limits, waiting = self.limits, []
+        limits, waiting, blanks = self.limits, [], []
         for item, name in self._drawn():
+            if isinstance(item, Prepared) and item.bad is not None:
+                blanks.append(item)
+                _check_blanks(blanks)
+                continue
             tokens, images = _size(item)
             if not self._fits(item, tokens, images, name):
                 continue
@@ -79,14 +93,20 @@ class PackedRows(IterableDataset):
             if row is None:
                 row = PackedRow(fill_images=limits.images if limits.fill else 0)
                 waiting.append(row)
-            row.items.append(item)
             row.tokens, row.images = row.tokens + tokens, row.images + images
+            row.items.append(item)
+            row.take(blanks)
             waiting.sort(key=lambda one: -one.images)
-            if row.tokens == limits.tokens or row.images == limits.images:
+            if row.tokens >= limits.tokens or row.images == limits.images:
                 waiting = [one for one in waiting if one is not row]
                 yield row
             if len(waiting) > limits.open_rows:
                 yield waiting.pop(0)
+        if waiting:
+            waiting[-1].take(blanks)
+        if blanks:
+            bad = blanks[0].bad.message
+            log.warning("%d bad records behind the last packed row, first: %s", len(blanks), bad)
         yield from waiting
 
     def _drawn(self) -> Iterator[tuple[Any, str]]:
@@ -134,6 +154,16 @@ class PackedRows(IterableDataset):
             raise DataError(f"{said}; raise the flag, or read fewer frames", record=item.sample.id)
         warn_once(f"unpacked-{name}", f"dataset {name}: a record is left out: {said}; said once")
         return False
+
+
+def _check_blanks(blanks: Sequence[Prepared]) -> None:
+    """Stops what would read bad records for ever."""
+    if len(blanks) > BUDGET:
+        raise DataError(
+            f"{len(blanks)} bad records came one after the other, first: {blanks[0].bad.message}",
+            file=blanks[0].bad.file,
+            reason="budget",
+        )
 
 
 def _size(item: Any) -> tuple[int, int]:

@@ -137,7 +137,8 @@ def _datasets(preparation: Preparation) -> Callable[[Any], Any]:
 def _trainer(preparation: Preparation) -> type:
     from sama_plugin.bridges.internvl_chat.trainer import InternVLChatTrainer
 
-    return type("InternVLChatTrainer", (InternVLChatTrainer,), {"ledger": preparation.ledger})
+    own = {"ledger": preparation.ledger, "allowed": preparation.allowed}
+    return type("InternVLChatTrainer", (InternVLChatTrainer,), own)
 
 
 def _init_dist(original: Any) -> Any:

@@ -17,12 +17,14 @@ from sama_plugin.bridges.internvl_chat.own_data import OwnData
 from sama_plugin.bridges.internvl_chat.packed_rows import PackedRows, PackLimits
 from sama_plugin.bridges.internvl_chat.records import host_class, sama_records
 from sama_plugin.data.collate import Collator
+from sama_plugin.data.sources import BUDGET
 from sama_plugin.errors import PluginError
 from sama_plugin.hosts.internvl.preprocess import pixels
 from sama_plugin.model.attach import SamaModel, attach
 from sama_plugin.model.config import SamaConfig
 from sama_plugin.patching.ledger import Ledger
 from sama_plugin.segment.arrange import squeezed
+from sama_plugin.train.bad_records import Allowance
 from sama_plugin.train.material import collator
 
 
@@ -35,6 +37,7 @@ class Preparation:
         root: folder of its media.
         resampled: whether the script draws datasets by the square root of their size.
         meta: the script's meta file.
+        allowed: how many bad records of ours a run stands, by dataset; known after `after`.
     """
 
     config: SamaConfig
@@ -45,6 +48,7 @@ class Preparation:
     collate: AwaitedCollator = field(default_factory=AwaitedCollator)
     resampled: bool = False
     meta: str = ""
+    allowed: dict[str, Allowance] = field(default_factory=dict)
 
     def before(self, data_args: Any, tokenizer: Any, model: Any) -> None:
         """Attach the plugin to the script's model, with the script's tokenizer object.
@@ -75,6 +79,7 @@ class Preparation:
             PluginError: records that are not those of the annotation files.
         """
         ours = self.collate.mixed.ours
+        entries = read_meta(self.meta) if self.meta else {}
         if any(hasattr(part, "total_ranks") for part in datasets.datasets):
             check_shares(self.meta)
         for part in datasets.datasets:
@@ -83,9 +88,12 @@ class Preparation:
                 sama_records(host_class(part)),
                 "records with regions or targets are read by the plugin",
             )
-            part.start_sama(ours)
+            entry = entries.get(part.ds_name, {})
+            part.start_sama(ours, str(entry.get("annotation", part.ds_name)))
+            self.allowed[part.ds_name] = allowance(part, entry.get("budget", BUDGET))
         own = None if self.data is None else OwnData(self.data, self.root, ours)
         if own is not None:
+            self.allowed[own.source.config.name] = Allowance(samples=len(own))
             self.ledger.note(
                 "the script's datasets", f"{len(own)} samples of {self.data} beside them"
             )
@@ -95,11 +103,31 @@ class Preparation:
         return datasets if own is None else _joined(datasets, own)
 
 
+def allowance(part: Any, budget: Any) -> Allowance:
+    """How many bad records of ours a dataset of the host may have, by `budget` of its meta entry.
+
+    Raises:
+        PluginError: that is no number of records.
+    """
+    if type(budget) is not int or budget < 0:
+        raise PluginError(
+            f"dataset {part.ds_name}: budget {budget!r} in the meta file; give the number of bad "
+            "records that the run may set aside, 0 or more"
+        )
+    shared = hasattr(part, "total_ranks")  # then its length is that of one rank's share
+    return Allowance(budget, samples=0 if shared else len(part))
+
+
+def read_meta(path: str) -> dict[str, Any]:
+    """Entries of the script's meta file by dataset."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
 def check_shares(meta: str) -> None:
     """The script of pre-training writes each rank's share of an annotation file to a folder beside
     it and reads that ever after; PluginError where the annotation is newer.
     """
-    for name, entry in json.loads(Path(meta).read_text(encoding="utf-8")).items():
+    for name, entry in read_meta(meta).items():
         annotation = Path(entry["annotation"])
         stem = annotation.name.replace(".jsonl", "")
         for share in (annotation.parent / f"{stem}_temp").glob("*.jsonl"):

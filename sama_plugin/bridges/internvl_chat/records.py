@@ -2,8 +2,8 @@
 
 The host's own dataset swallows every exception of an item and draws another at random, so wrong
 annotation would silently become other samples. A record of ours never reaches that code: it is
-parsed, decoded and tokenised here, and what is wrong with it is raised. Every other record is the
-host's, item and all.
+parsed, decoded and tokenised here. One that is bad keeps its place, blank, and is named to the
+Trainer (`data/quarantine.py`). Every other record is the host's, item and all.
 
 Instances are moved to a subclass (`Ledger.swap_class`) because the host's class calls its parent by
 its global name. Python moves them only to a class of one base, so the subclass is made for the
@@ -20,7 +20,8 @@ from typing import Any, Mapping, Optional
 from sama_plugin.data.collate import Collator, Prepared
 from sama_plugin.data.formats.internvl_meta import parse
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Strict
+from sama_plugin.data.quarantine import TolerantCollator
+from sama_plugin.data.report import BAD_RECORD, MALFORMED, BadRecord, RecordReport, Strict
 from sama_plugin.errors import DataError
 from sama_plugin.logs import warn_once
 
@@ -32,26 +33,39 @@ class SamaRecords:
 
     sama_host: type
 
-    def start_sama(self, collator: Collator) -> None:
-        """`collator` prepares our records; it must pickle without a model."""
-        self.sama_collator = collator
+    def start_sama(self, collator: Collator, file: str) -> None:
+        """`collator` prepares our records; it must pickle without a model. `file` is the
+        annotation, for messages."""
+        self.sama_collator, self.sama_file = TolerantCollator(collator), file
         self.sama_library = Library(self.root, probe=False)
 
     def __getitem__(self, number: int) -> Any:
-        record = read_record(self.raw_data[number % len(self.raw_data)])
-        if not is_ours(record):
+        line = number % len(self.raw_data)
+        try:
+            record = read_record(self.raw_data[line])
+            ours = is_ours(record)
+        except DataError as error:  # nobody can tell whose it is
+            return self._blank(error, f"{self.ds_name}/line {line + 1}")
+        if not ours:
             return self.sama_host.__getitem__(self, number)
         return self.sama_prepare(record)
 
     def sama_prepare(self, record: Mapping[str, Any]) -> Prepared:
-        """A record of ours, ready for the collator; DataError says what is wrong with it."""
+        """A record of ours, ready for the collator; the blank for it if it is bad."""
         name = f"{self.ds_name}/{record.get('id')}"
-        report = RecordReport(Strict(), self.ds_name, record.get("id"))
+        report = RecordReport(Strict(), self.sama_file, name)
         try:
             sample = parse(record, self.sama_library, report, self.ds_name, f"{self.ds_name}/")
-            return self.sama_collator.prepare(sample)
-        except DataError as error:
-            raise error.at(file=self.ds_name, record=name) from error
+        except MALFORMED as error:
+            return self._blank(error, name)
+        try:
+            return self.sama_collator.collator.prepare(sample)
+        except BAD_RECORD as error:
+            return self._blank(error, name)
+
+    def _blank(self, error: Exception, record: str) -> Prepared:
+        bad = BadRecord.of(error, self.ds_name, self.sama_file, record)
+        return self.sama_collator.blank(bad)
 
     def multi_modal_get_item(self, data_item: Mapping[str, Any]) -> Any:
         return self._theirs("multi_modal_get_item", data_item)
@@ -94,12 +108,24 @@ def sama_records(host: type) -> type:
 
 def is_ours(record: Mapping[str, Any]) -> bool:
     """Whether a record points at something or grounds something."""
-    return any(any(turn for turn in record.get(key) or ()) for key in OURS)
+    found = [record.get(key) or () for key in OURS]
+    return any(not isinstance(turns, (list, tuple)) or any(turns) for turns in found)
 
 
 def read_record(line: Any) -> dict[str, Any]:
-    """A line of the host's annotation file."""
-    return json.loads(line)
+    """A line of the host's annotation file.
+
+    Raises:
+        DataError: it is no JSON object.
+    """
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"the line is not valid JSON: {error}", reason="bad_json") from error
+    if not isinstance(record, dict):
+        found = type(record).__name__
+        raise DataError("the line is no JSON object", found=found, reason="bad_json")
+    return record
 
 
 def _revived(module: str, name: str) -> Any:

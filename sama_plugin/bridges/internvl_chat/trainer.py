@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Mapping, Optional
 
 from transformers import Trainer
@@ -28,6 +29,7 @@ from sama_plugin.model.checkpoint import FOLDER, load_adapter
 from sama_plugin.model.config import LoraSettings
 from sama_plugin.patching.ledger import Ledger
 from sama_plugin.train import saving
+from sama_plugin.train.bad_records import Allowance
 from sama_plugin.train.trainer import SamaTraining
 
 INPUT = "tokenizer"  # what the host's script calls it; newer Trainers: processing_class
@@ -37,7 +39,8 @@ class InternVLChatTrainer(SamaTraining, Trainer):
     """`Trainer` with the plugin; takes the arguments that the host's script passes."""
 
     ledger: Optional[Ledger] = None
-    """Set by the bridge on a subclass."""
+    allowed: Mapping[str, Allowance] = MappingProxyType({})
+    """How many bad records of ours a dataset may have. Both are set by the bridge on a subclass."""
     separation: Optional[Separation] = None
     """Found at the first packed row, when the model is where it will run."""
 
@@ -51,6 +54,7 @@ class InternVLChatTrainer(SamaTraining, Trainer):
             raise PluginError(ONE_ROW.format(self.args.train_batch_size))
         sama.config.lora = lora_settings(sama)
         self.start_sama(sama)
+        self.bad_records.allowed.update(self.allowed)
         check_ranks(self.ledger or Ledger())
 
     def _prepare_inputs(self, inputs: Any) -> Any:
