@@ -134,7 +134,10 @@ def _add_suite_arguments(parser: argparse.ArgumentParser) -> None:
     suite.add_argument("--limit", type=int, default=0, help="only the first cases (0: all)")
     suite.add_argument("--max-new-tokens", type=int, default=512, help="longest answer")
     suite.add_argument(
-        "--together", type=int, default=TOGETHER, help="questions of a clip in one batch (1: none)"
+        "--together",
+        type=int,
+        default=TOGETHER,
+        help="conversations about a clip in one batch (1: none)",
     )
     suite.add_argument(
         "--similarity", default="words", help="phrases of Recall: words, or a text encoder's path"

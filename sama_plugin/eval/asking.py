@@ -1,17 +1,17 @@
 """Put cases to a model through the same sessions that people use; an answer is a plain record.
 
 A video is opened once for all its cases: visual tokens and segmenter features are shared. Each case
-is a conversation of its own. Single questions are spoken in one batch and their masks tracked in
-one pass. A case whose first turns are the conversation that the case before it ended with goes on
-from there, so a dialogue that is scored turn by turn is held once. A batch that fails is halved
-until the case that fails is alone; that one becomes a record that says so, scored as an empty
-answer and counted.
+is a conversation of its own, but for one whose first turns are the conversation that the case
+before it ended with: it goes on from there, so a dialogue that is scored turn by turn is held once.
+Conversations are spoken in batches, turn by turn, and their masks tracked in one pass. A batch that
+fails is halved until the conversation that fails is alone; its case that fails becomes a record
+that says so, scored as an empty answer and counted.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, Optional, Sequence
 
 from sama_plugin.dialog.sample import Region, Turn
 from sama_plugin.dialog.tokens import REGION_MARK
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sama_plugin.model.attach import SamaModel
 
 TOGETHER = 16
-"""Questions in one batch; each holds a KV cache of its own."""
+"""Conversations in one batch; each holds a KV cache of its own."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def answer_cases(
 
     Args:
         masks: track what is grounded.
-        together: single questions in one batch at most. In float32 the answers do not depend on it;
+        together: conversations in one batch at most. In float32 the answers do not depend on it;
             in half precision a batch rounds otherwise than one row, so runs that are compared to
             the digit must have the same one.
     """
@@ -92,9 +92,9 @@ def answer_cases(
             yield from ask(batch)
 
 
-def _batches(cases: Sequence[Case], most: int) -> Iterator[list[Case]]:
-    """Single questions, so many at a time; a case that goes on from the one before it comes with
-    it, alone.
+def _batches(cases: Sequence[Case], most: int) -> Iterator[list[list[Case]]]:
+    """So many conversations at a time; a case that goes on from the one before it belongs to that
+    one's conversation.
     """
     dialogues: list[list[Case]] = []
     for case in cases:
@@ -102,23 +102,42 @@ def _batches(cases: Sequence[Case], most: int) -> Iterator[list[Case]]:
             dialogues[-1].append(case)
         else:
             dialogues.append([case])
-    batch: list[Case] = []
-    for dialogue in dialogues:
-        single = len(dialogue) == len(dialogue[0].sample.turns) == 1
-        if batch and (not single or len(batch) == most):
-            yield batch
-            batch = []
-        if single:
-            batch += dialogue
-        else:
-            yield dialogue
-    if batch:
-        yield batch
+    for start in range(0, len(dialogues), most):
+        yield dialogues[start : start + most]
 
 
 def _goes_on(before: Case, case: Case) -> bool:
     said, turns = before.sample.turns, case.sample.turns
     return len(turns) > len(said) and turns[: len(said)] == said
+
+
+@dataclass(eq=False)
+class _Dialogue:
+    """A conversation under way.
+
+    Attributes:
+        cases: in the order in which it comes to them. said: turns that were asked and answered.
+        done: predictions of its first cases.
+    """
+
+    cases: Sequence[Case]
+    session: VideoSession
+    said: int = 0
+    done: list[Prediction] = field(default_factory=list)
+
+    @property
+    def case(self) -> Optional[Case]:
+        """The case that the next turn belongs to; None at the end."""
+        return self.cases[len(self.done)] if len(self.done) < len(self.cases) else None
+
+    @property
+    def ends_case(self) -> bool:
+        """Whether the answer to the next turn is that of a case."""
+        return self.case is not None and self.said + 1 == len(self.case.sample.turns)
+
+    def question(self) -> str:
+        """The next turn's; the session learns the names of its regions."""
+        return _mention(self.session, self.case.sample.turns[self.said])
 
 
 class _Asking:
@@ -132,29 +151,42 @@ class _Asking:
         self.speaks_together = speaks_together(video.sama)
         self.session = VideoSession(video.sama, video)  # of what is asked one after the other
 
-    def __call__(self, cases: Sequence[Case]) -> Iterator[Prediction]:
-        if len(cases) == 1 or _goes_on(*cases[:2]):
-            yield from self._one_by_one(cases)
+    def __call__(self, dialogues: Sequence[Sequence[Case]]) -> Iterator[Prediction]:
+        if len(dialogues) == 1:
+            yield from self._one_by_one(dialogues[0])
             return
         try:
-            found = self._together(cases)
+            found = self._together(dialogues)
         except (SamaError, *_out_of_memory()):
-            half = len(cases) // 2
-            yield from self(cases[:half])
-            yield from self(cases[half:])
+            half = len(dialogues) // 2
+            yield from self(dialogues[:half])
+            yield from self(dialogues[half:])
         else:
             yield from found
 
-    def _together(self, cases: Sequence[Case]) -> list[Prediction]:
-        """Independent single questions in one batch."""
+    def _together(self, dialogues: Sequence[Sequence[Case]]) -> list[Prediction]:
+        """Independent conversations, the same turn of all of them at a time; turns that only lead
+        to a case are a batch of their own, which needs no masks."""
         from sama_plugin.infer.session import VideoSession
+
+        under_way = [_Dialogue(d, VideoSession(self.video.sama, self.video)) for d in dialogues]
+        while now := [one for one in under_way if one.case]:
+            leading = [one for one in now if self.masks and not one.ends_case]
+            self._ask(leading, masks=False)
+            self._ask([one for one in now if one not in leading], masks=self.masks)
+        return [prediction for one in under_way for prediction in one.done]
+
+    def _ask(self, dialogues: Sequence[_Dialogue], masks: bool) -> None:
+        """The next turn of each, in one batch."""
         from sama_plugin.infer.together import ask_together
 
-        sessions = [VideoSession(self.video.sama, self.video) for _ in cases]
-        texts = [_mention(session, case.sample.turns[0]) for session, case in zip(sessions, cases)]
-        options = {"masks": self.masks, "max_new_tokens": self.longest}
-        answers = ask_together(sessions, texts, **options)
-        return [self._prediction(case, answer) for case, answer in zip(cases, answers)]
+        sessions = [one.session for one in dialogues]
+        texts = [one.question() for one in dialogues]
+        answers = ask_together(sessions, texts, masks=masks, max_new_tokens=self.longest)
+        for one, answer in zip(dialogues, answers):
+            if one.ends_case:
+                one.done.append(self._prediction(one.case, answer))
+            one.said += 1
 
     def _one_by_one(self, cases: Sequence[Case]) -> Iterator[Prediction]:
         """Cases of one conversation, each asked from where the one before it ended."""

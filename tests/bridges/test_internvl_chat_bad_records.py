@@ -121,6 +121,19 @@ def mixed(prepared):  # noqa: F811
     return sama, collate, good, plain[0], blank
 
 
+def test_records_without_id_are_told_apart(prepared):  # noqa: F811
+    grounded = prepared[1].datasets[0]
+    record = json.loads(grounded.raw_data[0])
+    del record["id"]
+    good = grounded.raw_data[0]
+    grounded.raw_data = [good, *[json.dumps({**record, "video": "gone.npy"})] * 2]
+    assert [grounded[n].bad and grounded[n].bad.record for n in range(3)] == [
+        None,
+        "grounded/line 2",
+        "grounded/line 3",
+    ]
+
+
 def test_a_blank_changes_nothing_of_its_neighbours(mixed):
     sama, collate, good, plain, blank = mixed
     text, masks, grads = learn(sama, collate([good, plain]))

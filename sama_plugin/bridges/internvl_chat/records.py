@@ -48,7 +48,7 @@ class SamaRecords:
             return self._blank(error, f"{self.ds_name}/line {line + 1}")
         if not ours:
             return self.sama_host.__getitem__(self, number)
-        return self.sama_prepare(record)
+        return self.sama_prepare({"id": f"line {line + 1}", **record})
 
     def sama_prepare(self, record: Mapping[str, Any]) -> Prepared:
         """A record of ours, ready for the collator; the blank for it if it is bad."""

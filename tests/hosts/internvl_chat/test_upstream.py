@@ -131,6 +131,32 @@ def test_the_script_of_pre_training_trains(trained, packed):
     assert len(losses(said, "loss_mask_dice")) == 2
 
 
+@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("packed", [False, True])
+def test_bad_records_are_set_aside(stack, packed, tmp_path):
+    """Half of our records are bad; with a budget of one fewer the run stops and says so."""
+    root, overlay = tree(), site(stack)
+    python(["-m", HELPER, "make", tmp_path, root, "qwen2"], root, overlay)
+    lines = (tmp_path / "grounded.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    records = [{**one, "id": f"{number}"} for number, one in enumerate(records)]
+    for one in records[:2]:
+        one["video"] = "gone.npy"
+    (tmp_path / "grounded.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in records))
+    changes = PACKED if packed else {"per_device_train_batch_size": 8}
+    said = launch(tmp_path, root, overlay, 2, **changes)
+    assert len(losses(said, "loss_mask_dice")) == 2 and losses(said, "bad_records")[-1] == 2
+    lines = (tmp_path / "out" / "bad_records.jsonl").read_text().splitlines()
+    found = [json.loads(line) for line in lines]
+    assert sorted(one["record"] for one in found) == ["grounded/0", "grounded/1"]
+    assert {one["reason"] for one in found} == {"missing_media"}
+    meta = json.loads((tmp_path / "meta.json").read_text())
+    meta["grounded"]["budget"] = 1
+    (tmp_path / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(AssertionError, match="2 bad records, more than the budget of 1"):
+        launch(tmp_path, root, overlay, 2, out="stopped", **changes)
+
+
 @pytest.mark.parametrize(
     ("more", "changes", "message"),
     [
