@@ -24,14 +24,14 @@ from sama_plugin.media.prompts import RegionPrompt
 from sama_plugin.miniworld.benchmarks import SAMA_BENCH_G
 from sama_plugin.model import generate
 from sama_plugin.model.attach import attach
-from tests.model.conftest import tiny_config
+from tests.model.conftest import outspoken, tiny_config
 
 
 @pytest.fixture(scope="module")
 def tiny_sama():
     from sama_plugin.miniworld.host import tiny_host
 
-    return attach(*tiny_host(seed=0), tiny_config())
+    return outspoken(attach(*tiny_host(seed=0), tiny_config()))
 
 
 @pytest.fixture
