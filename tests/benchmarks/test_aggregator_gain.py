@@ -96,6 +96,8 @@ def test_arms_differ_in_the_aggregator_alone(tmp_path):
     one, two = settings("sama"), settings("none")
     assert one["sama"]["aggregator"].pop("kind") == "sama"
     assert two["sama"]["aggregator"].pop("kind") == "none"
+    assert len(one["sama"].pop("start_from")) == 1  # the aggregator's own weights
+    assert two["sama"].pop("start_from") == []
     assert one == two
 
 

@@ -103,12 +103,13 @@ def _with_tiles(batch: SamaBatch, theirs: Sequence[Mapping[str, Any]]) -> SamaBa
         torch.full((len(item["pixel_values"]),), first + number, dtype=torch.long)
         for number, item in enumerate(theirs)
     ]
-    blank = torch.zeros(len(flags))
+    blank, read = torch.zeros(len(flags)), flags.nonzero().flatten()
     return dataclasses.replace(
         batch,
         frame_owner=torch.cat([batch.frame_owner, *owners]),
         frame_index=torch.cat([batch.frame_index, blank.long()]),
         frame_time=torch.cat([batch.frame_time, blank]),
-        keep_rows=torch.cat([batch.keep_rows, rows + flags.nonzero().flatten()]),
+        keep_rows=torch.cat([batch.keep_rows, rows + read]),
+        keep_moment=torch.cat([batch.keep_moment, blank[read]]),
         sample_ids=[*batch.sample_ids, *(f"host item {n}" for n in range(len(theirs)))],
     )
