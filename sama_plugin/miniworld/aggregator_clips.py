@@ -21,6 +21,7 @@ from sama_plugin.data.regions import SamaRule
 from sama_plugin.media.frames import plan_frames
 from sama_plugin.media.prompts import RegionPrompt
 from sama_plugin.miniworld.host import MINI
+from sama_plugin.miniworld.nameless import nameless
 from sama_plugin.miniworld.pretrain_vision import clip_of
 from sama_plugin.miniworld.render import render
 from sama_plugin.miniworld.scene import MIN_POINTED
@@ -38,10 +39,16 @@ Look = Callable[[np.ndarray], np.ndarray]
 
 
 class SeenClips:
-    """`count` training clips from seed `first` on; `fill` may be interrupted and run again."""
+    """`count` training clips from seed `first` on, half of them with nameless things if so said;
+    `fill` may be interrupted and run again.
+    """
 
-    def __init__(self, folder: Path, config: SamaConfig, first: int, count: int):
-        self.folder = Path(folder) / f"{SPLIT}-{first}-{count}"
+    def __init__(
+        self, folder: Path, config: SamaConfig, first: int, count: int, half_nameless: bool = False
+    ):
+        kind = "half-nameless" if half_nameless else SPLIT
+        self.folder = Path(folder) / f"{kind}-{first}-{count}"
+        self.half_nameless = half_nameless
         self.folder.mkdir(parents=True, exist_ok=True)
         self.first, self.count = first, count
         self.frames = np.array(plan_frames(FRAMES, config.frames).aggregator)
@@ -63,8 +70,9 @@ class SeenClips:
         return int(done.read_text()) if done.exists() else 0
 
     def clip(self, index: int) -> Clip:
-        """The facts behind clip `index`."""
-        return clip_of(SPLIT, self.first + index)
+        """The facts behind clip `index`: every second one may be `nameless`."""
+        clip = clip_of(SPLIT, self.first + index)
+        return nameless(clip) if self.half_nameless and index % 2 else clip
 
     def fill(self, look: Look) -> SeenClips:
         """Draw and look at the rest; returns itself."""

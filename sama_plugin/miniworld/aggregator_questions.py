@@ -78,8 +78,9 @@ def facts(clip: Clip, meant: Sequence[int]) -> tuple[dict[str, int], list[int]]:
         return found, [UNKNOWN] * len(HISTORIES)
     thing = clip.things[meant[0]]
     found["motion"] = MOTIONS.index(thing.motion)
-    found["colour"] = list(COLOURS).index(thing.colour)
-    found["shape"] = SHAPES.index(thing.shape)
+    if not thing.nameless:
+        found["colour"] = list(COLOURS).index(thing.colour)
+        found["shape"] = SHAPES.index(thing.shape)
     happened = {history for history, _ in clip.histories(meant[0])}
     return found, [int(history in happened) for history in HISTORIES]
 

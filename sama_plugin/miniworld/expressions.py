@@ -53,11 +53,10 @@ def _of_thing(clip: Clip, index: int, rng: np.random.Generator) -> list[Expressi
         names = _plain_names(clip, index)
         found.append(Expression(_draw(rng, names), (index,), "plain"))
     else:
-        same = [i for i in ref.fitting(clip, thing.colour, thing.shape) if i != index]
-        for kind, words in ref.distinguishing(clip, index, same):
+        for kind, words in ref.distinguishing(clip, index, ref.of_this_name(clip, index)):
             found.append(Expression(f"the {thing.name()} that {words}", (index,), kind, True))
     telling = ref.distinguishing(clip, index, others)
-    if telling and rng.random() < 0.35:
+    if telling and not thing.nameless and rng.random() < 0.35:
         kind, words = telling[int(rng.integers(len(telling)))]
         found.append(Expression(f"the thing that {words}", (index,), kind))
     return found
@@ -84,7 +83,7 @@ def _several(clip: Clip, rng: np.random.Generator) -> list[Expression]:
         if colour not in ref.changing_colours(clip)
     ]
     groups += [(f"the {ref.plural(shape)}", ref.fitting(clip, None, shape)) for shape in SHAPES]
-    for first, _ in clip.look_alikes:
+    for first, _ in () if clip.nameless else clip.look_alikes:
         thing = clip.things[first]
         words = f"the {thing.colour} {ref.plural(thing.shape)}"
         groups.append((words, ref.fitting(clip, thing.colour, thing.shape)))
@@ -99,13 +98,13 @@ def _absent(clip: Clip, rng: np.random.Generator) -> Expression:
     """A name that fits nothing, most often from words that fit something; or a motion not made."""
     hard, easy = ref.absent_names(clip)
     if rng.random() < 0.3:
-        name = clip.things[int(rng.integers(len(clip.things)))].name()
-        colour, shape = name.split()
-        out = {clip.things[i].motion for i in ref.fitting(clip, colour, shape)}
+        index = int(rng.integers(len(clip.things)))
+        thing = clip.things[index]
+        out = {clip.things[i].motion for i in (index, *ref.of_this_name(clip, index))}
         if clip.split == "train":  # asked and never seen, they would be learnt to be nowhere
-            out |= {motion for look, motion in RESERVED if look in (colour, shape)}
+            out |= {motion for look, motion in RESERVED if look in (thing.colour, thing.shape)}
         motion = _draw(rng, [motion for motion in MOTIONS if motion not in out])
-        return Expression(f"the {name} that {motion}", (), "absent")
+        return Expression(f"the {thing.name()} that {motion}", (), "absent")
     names = hard if hard and rng.random() < 0.6 else easy
     return Expression(f"the {_draw(rng, names)}", (), "absent")
 

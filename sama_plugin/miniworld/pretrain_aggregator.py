@@ -272,7 +272,7 @@ def _things(seen: SeenClips, indices: Sequence[int]) -> Things:
     for place, index in enumerate(indices):
         shown = seen.cover[index]  # (THINGS, F, N)
         for number, thing in enumerate(seen.clip(index).things[:THINGS]):
-            if thing.colour_after is not None:
+            if thing.colour_after is not None or thing.nameless:
                 continue
             same = [
                 other
@@ -421,7 +421,7 @@ def main() -> None:
         return tokens.float().numpy()
 
     test = SeenClips(options.work, config, FIRST_TEST, options.test_clips).fill(look)
-    seen = SeenClips(options.work, config, 0, options.clips).fill(look)
+    seen = SeenClips(options.work, config, 0, options.clips, half_nameless=True).fill(look)
     torch.manual_seed(SEED)
     learner = Learner(config, words, len(seen.frames))
     name = "blind" if options.blind else "aggregator"

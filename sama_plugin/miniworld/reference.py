@@ -47,8 +47,7 @@ def fitting(
 
 def is_unique(clip: Clip, index: int) -> bool:
     """Whether the thing's name ("red circle") fits no other thing."""
-    thing = clip.things[index]
-    return fitting(clip, thing.colour, thing.shape) == [index]
+    return not of_this_name(clip, index)
 
 
 def twin(clip: Clip, index: int) -> Optional[int]:
@@ -94,13 +93,15 @@ def reference(clip: Clip, index: int) -> Optional[str]:
     name = clip.things[index].name()
     if is_unique(clip, index):
         return name
-    found = distinguishing(clip, index, _of_this_name(clip, index))
+    found = distinguishing(clip, index, of_this_name(clip, index))
     return f"{name} that {found[0][1]}" if found else None
 
 
-def _of_this_name(clip: Clip, index: int) -> list[int]:
+def of_this_name(clip: Clip, index: int) -> list[int]:
+    """The other things that a thing's name fits; that of a nameless one fits all."""
     thing = clip.things[index]
-    return [other for other in fitting(clip, thing.colour, thing.shape) if other != index]
+    looks = (None, None) if thing.nameless else (thing.colour, thing.shape)
+    return [other for other in fitting(clip, *looks) if other != index]
 
 
 def deed(clip: Clip, index: int, mark=lambda name, other: f"the {name}") -> str:
@@ -113,7 +114,7 @@ def deed(clip: Clip, index: int, mark=lambda name, other: f"the {name}") -> str:
     said = [thing.motion]
     for history, other in clip.histories(index):
         if history == CHANGES:
-            said.append(f"changes colour to {thing.colour_after}")
+            said.append(CHANGES if thing.nameless else f"{CHANGES} to {thing.colour_after}")
         elif other is not None:
             said.append(f"{history} {mark(clip.things[other].name(), other)}")
         elif history != LEAVES:

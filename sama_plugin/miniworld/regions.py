@@ -30,7 +30,11 @@ class RegionQuestion:
 
 
 def region_questions(clip: Clip, rng: np.random.Generator) -> list[RegionQuestion]:
-    """Two or three questions a thing (what it is, what it does, one more), and one about a pair."""
+    """Two or three questions a thing (what it is, what it does, one more), and one about a pair; of
+    a nameless thing what it does.
+    """
+    if clip.nameless:
+        return [_does(clip, int(index)) for index in rng.permutation(len(clip.things))]
     found = []
     ways = trajectories(clip)
     for index in range(len(clip.things)):

@@ -11,7 +11,20 @@ import numpy as np
 
 from sama_plugin.miniworld.motion import colour_progress, trajectory
 from sama_plugin.miniworld.shapes import coverage, shade
-from sama_plugin.miniworld.things import COLOURS, FRAMES, SIZE, Backdrop, Clip, Thing, Wall
+from sama_plugin.miniworld.things import (
+    COLOURS,
+    FRAMES,
+    NAMELESS_COLOURS,
+    SIZE,
+    Backdrop,
+    Clip,
+    Thing,
+    Wall,
+)
+
+PAINTS = {
+    name: np.asarray(paint, np.float32) for name, paint in {**COLOURS, **NAMELESS_COLOURS}.items()
+}
 
 TEXTURE_DARK = 0.5
 """Brightness of stripes and dots relative to the colour; darker ones break small shapes up."""
@@ -83,11 +96,10 @@ def _draw_thing(canvas: np.ndarray, visible: np.ndarray, thing: Thing, label: in
 
 def _paint(thing: Thing, dark: np.ndarray) -> np.ndarray:
     """Colour of each pixel, change of colour and texture included: (T, P, P, 3) float32."""
-    colour = np.asarray(COLOURS[thing.colour], dtype=np.float32)
-    colour = np.repeat(colour[None], FRAMES, axis=0)  # (T, 3)
+    colour = np.repeat(PAINTS[thing.colour][None], FRAMES, axis=0)  # (T, 3)
     if thing.colour_after is not None:
         done = colour_progress().astype(np.float32)[:, None]
-        colour = colour * (1 - done) + done * np.asarray(COLOURS[thing.colour_after], np.float32)
+        colour = colour * (1 - done) + done * PAINTS[thing.colour_after]
     brightness = 1 - (1 - TEXTURE_DARK) * dark.astype(np.float32)
     return colour[:, None, None, :] * brightness[..., None]
 

@@ -27,6 +27,7 @@ from sama_plugin.miniworld import reference as ref
 from sama_plugin.miniworld.chat import ChatTurn
 from sama_plugin.miniworld.dialogues import GroundedTurn
 from sama_plugin.miniworld.expressions import Expression
+from sama_plugin.miniworld.nameless import nameless
 from sama_plugin.miniworld.regions import RegionQuestion
 from sama_plugin.miniworld.render import render
 from sama_plugin.miniworld.things import FPS, Clip
@@ -126,9 +127,10 @@ class SceneFolder:
         self.folder, self.split, self.frames = Path(folder), split, frames
         (self.folder / VIDEOS).mkdir(parents=True, exist_ok=True)
 
-    def scene(self, seed: int) -> Scene:
-        """The scene of a seed, its frames on disk."""
+    def scene(self, seed: int, named: bool = True) -> Scene:
+        """The scene of a seed, its frames on disk; if not `named`, its things are `nameless`."""
         clip = sample_clip(seed, self.split)
+        clip = clip if named else nameless(clip)
         frames, visible = render(clip)
         suffix = "" if self.frames in ("png", "jpg") else f".{self.frames}"
         path = self.folder / VIDEOS / f"{clip.name}{suffix}"

@@ -26,6 +26,13 @@ def signed_distance(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     if shape == "cross":
         x, y = np.abs(x), np.abs(y)
         return np.minimum(np.maximum(x - 1.0, y - 0.34), np.maximum(x - 0.34, y - 1.0))
+    if shape == "bar":
+        return np.maximum(np.abs(x) - 1.0, np.abs(y) - 0.45)
+    if shape == "moon":
+        return np.maximum(np.hypot(x, y) - 1.0, 0.72 - np.hypot(x - 0.6, y))
+    if shape == "hourglass":
+        x, y = np.abs(x), np.abs(y)
+        return np.maximum(y - 0.86, (x - 0.2 - 0.8 * y) / 1.28)
     return _star_distance(x, y)
 
 

@@ -29,6 +29,14 @@ COLOURS = {
     "white": (248, 248, 248),
 }
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
+NAMELESS_COLOURS = {
+    "pink": (255, 140, 185),
+    "brown": (150, 92, 52),
+    "mint": (160, 235, 178),
+    "lilac": (188, 166, 244),
+}
+"""Colours that no sentence says: see `nameless`."""
+NAMELESS_SHAPES = ("bar", "moon", "hourglass")
 TEXTURES = ("plain", "striped", "dotted")
 SIZES = {"tiny": (6.0, 7.0), "small": (9.5, 11.0), "large": (15.0, 17.0)}
 """Range of the radius in pixels. Tiny things are always plain: a texture would not survive at that
@@ -85,10 +93,17 @@ class Thing:
         """Half side in pixels of a square that holds the shape at any tilt."""
         return 1.2 * self.radius
 
+    @property
+    def nameless(self) -> bool:
+        """Whether no word says how it looks."""
+        return self.shape in NAMELESS_SHAPES
+
     def name(self, level: int = 0) -> str:
         """0: "red circle"; 1: "striped red circle"; 2: "small striped red circle". The colour is
-        that of the start.
+        that of the start. A nameless one is a "thing".
         """
+        if self.nameless:
+            return "thing"
         words = (self.size, self.texture, self.colour, self.shape)
         return " ".join(words[2 - level :])
 
@@ -131,7 +146,12 @@ class Clip:
 
     @property
     def name(self) -> str:
-        return f"{self.split}-{self.seed:06d}"
+        return f"{self.split}-{self.seed:06d}" + ("-nameless" if self.nameless else "")
+
+    @property
+    def nameless(self) -> bool:
+        """Whether its things have no names but "thing": all of them, or none."""
+        return any(thing.nameless for thing in self.things)
 
     @property
     def passes(self) -> tuple[tuple[int, int], ...]:
@@ -147,12 +167,12 @@ class Clip:
     @property
     def look_alikes(self) -> tuple[tuple[int, int], ...]:
         """Pairs of things of one colour (at the start) and one shape."""
-        names = [thing.name() for thing in self.things]
+        looks = [(thing.colour, thing.shape) for thing in self.things]
         return tuple(
             (first, second)
-            for first in range(len(names))
-            for second in range(first + 1, len(names))
-            if names[first] == names[second]
+            for first in range(len(looks))
+            for second in range(first + 1, len(looks))
+            if looks[first] == looks[second]
         )
 
     def histories(self, index: int) -> tuple[tuple[str, Optional[int]], ...]:

@@ -7,8 +7,9 @@ A folder holds, besides the clips:
     both:     meta_expressions.json with mask_dict.json (Ref-YouTube-VOS)
               chat.jsonl with meta.json (InternVL)
 
-so that training on the mini world and on the real data differ in paths only. Used by the demo, the
-recipes and the tests.
+so that training on the mini world and on the real data differ in paths only. A third of the
+training clips are there a second time with things that have no name (`nameless`), of which every
+part but the chat asks what they do. Used by the demo, the recipes and the tests.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ CHAT = 8
 """Plain questions about each clip."""
 POINTING = ("mask", "box", "points", "scribble")
 """A region of training data is pointed at in any of these ways, on one of its frames."""
+NAMELESS_STEP = 3
+"""Every so many training clips one is there again with nameless things."""
 POINT_STEP = 2
 """Regions of VideoRefer-700K have a mask on every second frame."""
 
@@ -103,6 +106,10 @@ def write_world(
         rng = np.random.default_rng([number, SPLITS.index(split), 1])
         for part in PARTS[split]:
             found[part] += _SAMPLES[part](scene, rng)
+        if split == "train" and number % NAMELESS_STEP == 0:
+            scene = scenes.scene(number, named=False)
+            for part, samples in _NAMELESS.items():
+                found[part] += samples(scene, rng)
     counts = {}
     for name, part in PARTS[split].items():
         counts[name] = part.write(found[name], Path(folder) / part.file, _root(folder, name))
@@ -150,6 +157,10 @@ def _dialogues(scene: Scene, rng: np.random.Generator) -> Iterator[Sample]:
             for index in range(len(scene.clip.things))
         ],
     )
+    yield from _absences(scene, rng)
+
+
+def _absences(scene: Scene, rng: np.random.Generator) -> Iterator[Sample]:
     for number, expression in enumerate(expressions(scene.clip, rng)):
         if expression.kind == "absent":
             yield scene.sample(f"absent{number}", [scene.expression(expression)])
@@ -172,7 +183,8 @@ def _regions(scene: Scene, rng: np.random.Generator) -> Iterator[Sample]:
 def _expressions(scene: Scene, rng: np.random.Generator) -> Iterator[Sample]:
     """One turn an expression; what is absent has no place in this format."""
     found = [expression for expression in expressions(scene.clip, rng) if expression.things]
-    yield scene.sample("expressions", [scene.expression(expression) for expression in found])
+    if found:  # nameless things may all do the same
+        yield scene.sample("expressions", [scene.expression(expression) for expression in found])
 
 
 def _chat(scene: Scene, rng: np.random.Generator) -> Iterator[Sample]:
@@ -198,3 +210,5 @@ _SAMPLES = {
     "descriptions": _descriptions,
     "choices": _choices,
 }
+_NAMELESS = {"dialogues": _absences, "regions": _regions, "expressions": _expressions}
+"""What is said of nameless things."""
