@@ -123,7 +123,7 @@ def _which(clip: Clip) -> list[Asked]:
 def _sought(clip: Clip, rng: np.random.Generator) -> list[Asked]:
     said = expressions(clip, rng)
     for _ in range(ABSENT_TRIES):
-        if said[-1].kind == "absent":
+        if any(one.kind == "absent" for one in said):
             break
         said += [one for one in expressions(clip, rng) if one.kind == "absent"]
     found = []

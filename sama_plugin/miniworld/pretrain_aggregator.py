@@ -57,10 +57,10 @@ ASSET = "mini/aggregator.safetensors"
 KEPT = ("aggregator.", "region.visual_rows.", "region.shape_rows.")
 """What the file holds; the rest of the plugin starts as it always does."""
 SEED = 11
-CLIPS, TEST_CLIPS = 3712, 256
+CLIPS, TEST_CLIPS = 6000, 256
 FIRST_TEST = 2_000_000
 BATCH, PER_CLIP = 8, 8
-STEPS, PEAK, WARMUP = 3400, 1.5e-3, 150
+STEPS, PEAK, WARMUP = 8000, 1.5e-3, 150
 WORDS_SCALE = 3.0
 """Rate of the focus's words, which begin at zero, relative to the rest."""
 
@@ -267,8 +267,9 @@ def _facts(seen: SeenClips, clips: list[int], asked: list[Asked]) -> Facts:
 
 
 def _things(seen: SeenClips, indices: Sequence[int]) -> Things:
-    """Every visible thing that has one colour, by frame."""
-    frame, look, cover = [], [], []
+    """Every visible thing that has a name and one colour, by frame."""
+    frame, look = [], []
+    cover = [np.zeros((0, MINI.tokens_per_frame), np.uint8)]
     for place, index in enumerate(indices):
         shown = seen.cover[index]  # (THINGS, F, N)
         for number, thing in enumerate(seen.clip(index).things[:THINGS]):

@@ -7,6 +7,7 @@ import pytest
 
 from sama_plugin.errors import SamaError
 from sama_plugin.miniworld import reference as ref
+from sama_plugin.miniworld.aggregator_questions import UNKNOWN, facts, questions
 from sama_plugin.miniworld.expressions import expressions
 from sama_plugin.miniworld.motion import trajectory
 from sama_plugin.miniworld.nameless import nameless
@@ -81,6 +82,17 @@ def test_answers_never_say_how_a_thing_looks():
         said += [text for choice in multiple_choice(clip, rng) for text in choice.options]
         assert len(said) >= len(clip.things)
         assert not looks & {word.strip(".") for text in said for word in text.split()}
+
+
+def test_the_aggregator_is_asked_about_nameless_things_but_not_how_they_look():
+    kinds = set()
+    for clip in map(nameless, CLIPS):
+        for asked in questions(clip, np.random.default_rng(clip.seed), 8):
+            found, _ = facts(clip, asked.meant)
+            assert found["colour"] == found["shape"] == UNKNOWN
+            assert (found["motion"] == UNKNOWN) == (len(asked.meant) != 1)
+            kinds.add(asked.kind)
+    assert {"pointed", "motion", "history", "absent"} <= kinds
 
 
 @pytest.mark.parametrize("split", ["train", "heldout"])
