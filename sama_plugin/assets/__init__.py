@@ -1,4 +1,4 @@
-"""Packaged files: the mini host, segmenter and aggregator, and a trained adapter, each with its card."""
+"""Packaged files: the mini host, segmenter and aggregator, and an adapter, each with its card."""
 
 from __future__ import annotations
 

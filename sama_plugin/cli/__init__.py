@@ -26,6 +26,7 @@ VERBS = {
     "data": ("sama_plugin.cli.data", "check, convert and look at datasets"),
     "import": ("sama_plugin.cli.import_", "bring published weights into native hosts and adapters"),
     "merge": ("sama_plugin.cli.merge", "fold LoRA and new tokens into the host, keep the plugin"),
+    "average": ("sama_plugin.cli.average", "the weighted mean of adapters of one lineage"),
     "export": (
         "sama_plugin.cli.export",
         "one folder with everything, for the Auto classes",

@@ -35,9 +35,7 @@ def nameless(clip: Clip) -> Clip:
         if after is not None:
             others = [paint for paint in NAMELESS_COLOURS if paint != colour]
             after = paints[after] if paints[after] != colour else str(rng.choice(others))
-        things.append(
-            replace(thing, colour=colour, shape=shapes[thing.shape], colour_after=after)
-        )
+        things.append(replace(thing, colour=colour, shape=shapes[thing.shape], colour_after=after))
     return replace(clip, things=tuple(things))
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 FOLDER = "sama_adapter"
 FORMAT = 1
+MODULES, LORA = "modules.safetensors", "lora.safetensors"
 VOCABULARY = "vocabulary.txt"
 SEG_CONVENTION = "state of the step that consumes [SEG]"
 
@@ -63,9 +64,9 @@ def save_adapter(
 
     modules, lora = _module_tensors(sama, state), _lora_tensors(sama, state)
     with atomic_dir(folder) as temporary:
-        save_file(_stored(modules, dtype), temporary / "modules.safetensors")
+        save_file(_stored(modules, dtype), temporary / MODULES)
         if lora:
-            save_file(_stored(lora, dtype), temporary / "lora.safetensors")
+            save_file(_stored(lora, dtype), temporary / LORA)
         if sama.config.aggregator.vocabulary is not None:
             shutil.copyfile(sama.config.aggregator.vocabulary, temporary / VOCABULARY)
         (temporary / "config.json").write_text(
@@ -84,7 +85,7 @@ def half_precision(folder: Union[str, Path], target: Union[str, Path]) -> Path:
     from safetensors.torch import save_file
 
     folder = Path(folder)
-    _read(folder)
+    read_description(folder)
     with atomic_dir(target) as temporary:
         for path in sorted(folder.iterdir()):
             if path.suffix == ".safetensors":
@@ -96,7 +97,7 @@ def half_precision(folder: Union[str, Path], target: Union[str, Path]) -> Path:
 
 def read_config(folder: Union[str, Path]) -> SamaConfig:
     """The settings a checkpoint was trained with; attach with these before `load_adapter`."""
-    described = _read(Path(folder))
+    described = read_description(Path(folder))
     config = from_dict(SamaConfig, described["settings"], str(Path(folder) / "config.json"))
     if config.aggregator.vocabulary is not None:
         config.aggregator.vocabulary = str(Path(folder) / VOCABULARY)
@@ -107,8 +108,15 @@ def read_config(folder: Union[str, Path]) -> SamaConfig:
 
 def read_modules(folder: Union[str, Path]) -> dict[str, Tensor]:
     """The tensors of a checkpoint's plugin modules, as they are stored."""
-    _read(Path(folder))
-    return _load(Path(folder) / "modules.safetensors")
+    read_description(Path(folder))
+    return _load(Path(folder) / MODULES)
+
+
+def read_tensors(folder: Union[str, Path]) -> dict[str, dict[str, Tensor]]:
+    """All tensors of a checkpoint as they are stored, by file and name."""
+    folder = Path(folder)
+    files = (MODULES, LORA) if read_description(folder)["lora"] else (MODULES,)
+    return {name: _load(folder / name) for name in files}
 
 
 def load_adapter(sama: SamaModel, folder: Union[str, Path]) -> Any:
@@ -121,18 +129,18 @@ def load_adapter(sama: SamaModel, folder: Union[str, Path]) -> Any:
             is changed in that case.
     """
     folder = Path(folder)
-    described = _read(folder)
+    described = read_description(folder)
     _check_fit(sama, described, folder)
-    modules = _load(folder / "modules.safetensors")
+    tensors = read_tensors(folder)
+    modules, lora = tensors[MODULES], tensors.get(LORA, {})
     _check_shapes(sama.modules.state_dict(), modules, folder)
-    lora = _load(folder / "lora.safetensors") if described["lora"] else {}
     model = sama.host
     if lora:
         settings = from_dict(LoraSettings, described["settings"]["lora"], str(folder))
-        joined = join(sama, lora, settings, folder / "lora.safetensors")
+        joined = join(sama, lora, settings, folder / LORA)
         if not language_lora(sama):
             model = add_lora(sama, settings, _other_ranks(settings, joined))
-        fill(sama, joined, settings, folder / "lora.safetensors")
+        fill(sama, joined, settings, folder / LORA)
     sama.modules.load_state_dict(modules)
     return model
 
@@ -207,7 +215,12 @@ def _describe(sama: SamaModel, lora: bool) -> dict[str, Any]:
     }
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def read_description(folder: Path) -> dict[str, Any]:
+    """What config.json of a checkpoint says.
+
+    Raises:
+        CheckpointError: not a checkpoint, damaged, or of another format.
+    """
     path = folder / "config.json"
     try:
         described = json.loads(path.read_text(encoding="utf-8"))

@@ -5,8 +5,8 @@ Whether there is a green circle that turns around is decided by the first word o
 what a whole phrase means it would have to learn anew, and LoRA is slow to teach it. Here a state
 that is about to become a word is compared with the tokens that pointing learns from
 (`pointing.py`), and with nothing at all; a small network compares what it asked for with what it
-found and how well it fits, and the result is added to the state before the host's head. Training tells the state before
-an answer, and the one before a phrase, where to look (`look_loss`).
+found and how well it fits, and the result is added to the state before the host's head. Training
+tells the state before an answer, and the one before a phrase, where to look (`look_loss`).
 
 It starts without effect, and [SEG] keeps the state it had. Ours, not SAMA's; used by
 `model/looking.py`, off for released models.
@@ -71,7 +71,7 @@ class Look(nn.Module):
         """What to add to states, and where they look.
 
         Args:
-            states: (X, C), rows of `view` together. row: (X,) long, ascending.
+            states: (X, C). row: (X,) long, of `view`.
 
         Returns:
             (X, C), and shares (X, K N + 1) of the tokens and, last, of nothing; they add up to one.
@@ -112,5 +112,7 @@ def _laid(row: Tensor, rows: int) -> tuple[Tensor, Tensor, int]:
     row; at least one place."""
     counts = torch.bincount(row, minlength=rows)  # (B,)
     start = counts.cumsum(0) - counts
-    place = torch.arange(len(row), device=row.device) - start[row]
+    order = row.argsort(stable=True)
+    place = torch.empty_like(row)
+    place[order] = torch.arange(len(row), device=row.device) - start[row[order]]
     return row, place, max(1, int(counts.max()))
