@@ -77,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
 
         if args.benchmark in SUITES.names():
             return run_suite(args)
-        return run_twin(args, TWINS.get(args.benchmark), args.clips or TWIN_CLIPS)
+        clips = TWIN_CLIPS if args.clips is None else args.clips
+        return run_twin(args, TWINS.get(args.benchmark), clips)
     known = sorted({*BENCHMARKS.names(), *SUITES.names(), *TWINS.names(), COMPARE})
     if args.benchmark not in BENCHMARKS.names():
         raise ConfigError(
@@ -105,12 +106,14 @@ def _run_mini(args: argparse.Namespace) -> int:
 
 def _compare(args: argparse.Namespace) -> int:
     from sama_plugin.eval.compare import compare, table
+    from sama_plugin.eval.harness import finite
 
     if len(args.runs) != 2:
         raise ConfigError(f"compare takes two result folders, {len(args.runs)} given")
     rows = compare(*args.runs)
     if args.json:
-        print(json.dumps([{**vars(row), "difference": vars(row.difference)} for row in rows]))
+        found = [{**vars(row), "difference": finite(vars(row.difference))} for row in rows]
+        print(json.dumps(found))
     else:
         print(f"A: {args.runs[0]}\nB: {args.runs[1]}\n{table(rows)}")
     return 0

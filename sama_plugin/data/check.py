@@ -140,7 +140,7 @@ def _check_sample(sample: Sample, media: _MediaCheck, report: Quarantine, counts
 
 
 class _MediaCheck:
-    """Opens every media file once and remembers its size, length and what was wrong with it."""
+    """Opens every media file once and remembers its size and length, or what was wrong with it."""
 
     def __init__(self, policy: FramePolicy, decode: bool):
         self.policy, self.decode = policy, decode
@@ -150,8 +150,8 @@ class _MediaCheck:
         for path in sample.media.sources:
             if path not in self.seen:
                 self.seen[path] = self._open(sample, path)
-            if isinstance(self.seen[path], MediaError):
-                raise self.seen[path]
+            if isinstance(self.seen[path], str):
+                raise MediaError(self.seen[path])
             size, total = self.seen[path]
             check_fits(sample, size, total)
 
@@ -162,7 +162,7 @@ class _MediaCheck:
                     reader.frames(self._ends(sample, reader))
                 return reader.size, len(reader)
         except MediaError as error:
-            return error
+            return str(error)
 
     def _ends(self, sample: Sample, reader: VideoReader) -> list[int]:
         """First and last frame that a plan of this clip reads."""

@@ -81,11 +81,14 @@ class Library:
             return None
         try:
             path = str(local_path(path))
-            return _facts(path, os.stat(path).st_mtime_ns)
+            facts = _facts(path, os.stat(path).st_mtime_ns)
         except MediaError as error:
+            facts = str(error)
+        if isinstance(facts, str):
             raise DataError(
-                f"the media cannot be read: {error}", found=path, reason="unreadable_media"
-            ) from error
+                f"the media cannot be read: {facts}", found=path, reason="unreadable_media"
+            )
+        return facts
 
     def size(self, path: str) -> tuple[int, int]:
         """(height, width) of an image."""
@@ -110,7 +113,15 @@ _VIDEO_FILES = {*VIDEO_SUFFIXES, ".gif"}
 
 
 @lru_cache(maxsize=65536)
-def _facts(path: str, changed: int) -> Facts:
+def _facts(path: str, changed: int) -> Union[Facts, str]:
+    """What a medium is, or why it cannot be read; neither is found out twice."""
+    try:
+        return _look(path)
+    except MediaError as error:
+        return str(error)
+
+
+def _look(path: str) -> Facts:
     if os.path.isdir(path):
         from PIL import Image
 

@@ -6,9 +6,10 @@ every case (the second becomes "id#2") and are reported by name.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass
-from typing import Iterable
+from typing import Collection, Iterable
 
 from sama_plugin.dialog.sample import Sample
 
@@ -33,13 +34,21 @@ class Case:
 
 def make_cases(samples: Iterable[Sample]) -> tuple[list[Case], list[str]]:
     """(cases in file order, ids that occur more than once)."""
-    seen: Counter[str] = Counter()
+    samples = list(samples)
+    times = Counter(sample.id for sample in samples)
+    taken, met = set(times), set()
     cases = []
     for sample in samples:
-        seen[sample.id] += 1
-        count = seen[sample.id]
-        cases.append(Case(sample.id if count == 1 else f"{sample.id}#{count}", sample))
-    return cases, sorted(name for name, count in seen.items() if count > 1)
+        key = sample.id if sample.id not in met else _free(sample.id, taken)
+        met.add(sample.id)
+        taken.add(key)
+        cases.append(Case(key, sample))
+    return cases, sorted(name for name, count in times.items() if count > 1)
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """The first of "name#2", "name#3", ... that nobody has."""
+    return next(key for n in itertools.count(2) if (key := f"{name}#{n}") not in taken)
 
 
 def by_video(cases: Iterable[Case]) -> dict[str, list[Case]]:

@@ -202,7 +202,7 @@ def score(
         "submission": sent,
         "published": on_server if sent else benchmark.PUBLISHED,
         "headline": list(benchmark.HEADLINE),
-        "metrics": [_finite(row) for row in board.summary()],
+        "metrics": finite(board.summary()),
         "not_computed": board.missing,
         "counts": dict(sorted(board.counts.items())),
         "material": material.summary(),
@@ -216,6 +216,15 @@ def score(
     with atomic_path(Path(out) / SUMMARY) as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return summary
+
+
+def finite(value: Any) -> Any:
+    """The same with None for NaN, which is no JSON."""
+    if isinstance(value, dict):
+        return {name: finite(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def file_hash(path: Union[str, Path]) -> str:
@@ -288,11 +297,3 @@ def _write_lines(path: Path, board: Scoreboard) -> None:
 
 def _listing(names: Sequence[str]) -> dict[str, Any]:
     return {"count": len(names), "first": list(names[:LISTED])}
-
-
-def _finite(row: dict[str, Any]) -> dict[str, Any]:
-    """NaN is no JSON; a value that does not exist is null."""
-    return {
-        name: None if isinstance(value, float) and math.isnan(value) else value
-        for name, value in row.items()
-    }

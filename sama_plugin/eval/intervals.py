@@ -2,7 +2,8 @@
 
 Questions of one video are not independent, so videos are drawn, not questions. The draws depend on
 the number of videos and a seed alone; two runs on the same cases are compared on the same draws
-(paired). Used by every benchmark's summary and by `sama eval compare`.
+(paired). One video alone says nothing of others: there is no interval then. Used by every
+benchmark's summary and by `sama eval compare`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric with its interval; `n` cases in `videos` videos. NaN where nothing was scored."""
+    """A metric with its interval; `n` cases in `videos` videos. NaN where nothing was scored, and
+    for the interval of a single video."""
 
     value: float
     low: float
@@ -41,7 +43,7 @@ class Estimate:
 @dataclass(frozen=True)
 class Difference:
     """B minus A on the cases that both scored; `p` is the two-sided bootstrap probability that the
-    sign is chance."""
+    sign is chance. NaN, like the interval, where all cases are of one video."""
 
     a: float
     b: float
@@ -60,7 +62,7 @@ def estimate(parts: Sequence[Part], seed: int = 0) -> Estimate:
     names = sorted({part.video for part in parts})
     sums, weights = _by_video(parts, names)
     drawn = _means(sums[None], weights[None], seed)[0]
-    low, high = _limits(drawn)
+    low, high = _limits(drawn, len(names))
     return Estimate(float(sums.sum() / weights.sum()), low, high, len(parts), len(names))
 
 
@@ -76,9 +78,9 @@ def difference(a: dict[str, Part], b: dict[str, Part], seed: int = 0) -> Optiona
         return None
     drawn = _means(sums, weights, seed)
     changes = drawn[1] - drawn[0]
-    low, high = _limits(changes)
+    low, high = _limits(changes, len(names))
     known = changes[~np.isnan(changes)]
-    tail = min((known <= 0).mean(), (known >= 0).mean()) if known.size else float("nan")
+    p = min(1.0, 2 * min((known <= 0).mean(), (known >= 0).mean()))
     values = sums.sum(1) / weights.sum(1)
     return Difference(
         float(values[0]),
@@ -86,7 +88,7 @@ def difference(a: dict[str, Part], b: dict[str, Part], seed: int = 0) -> Optiona
         float(values[1] - values[0]),
         low,
         high,
-        float(min(1.0, 2 * tail)),
+        float(p) if len(names) > 1 else float("nan"),
         len(shared),
         len(names),
     )
@@ -117,7 +119,9 @@ def _means(sums: np.ndarray, weights: np.ndarray, seed: int) -> np.ndarray:
     return np.concatenate(drawn, axis=1)
 
 
-def _limits(drawn: np.ndarray) -> tuple[float, float]:
+def _limits(drawn: np.ndarray, videos: int) -> tuple[float, float]:
+    if videos < 2:
+        return float("nan"), float("nan")
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.nanpercentile(drawn, [tail, 100 - tail])
     return float(low), float(high)

@@ -3,7 +3,9 @@
 Slow, overloaded, broken and rambling servers are normal: a reply has a deadline as a whole, 408,
 429, 5xx, cut-off and malformed replies are tried again with doubling pauses (or as long as
 Retry-After says), everything is counted, and nothing raises in the middle of a benchmark. What is
-refused for good (400, 401, 404) does raise: the next thousand questions would fail alike.
+refused for good (400, 401, 404) does raise: the next thousand questions would fail alike. A single
+question that is refused by an endpoint that answers others (too long, a content filter) is counted
+and stays without a reply.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from sama_plugin.eval.judge import JudgeConfig, Question, Reply, Usage
 from sama_plugin.eval.judge_cache import JudgeCache, key_of
 
 PASSING = (408, 409, 425, 429, 500, 502, 503, 504)
+OF_THE_QUESTION = (400, 413, 422)
 _CHUNK = 65536
 _SHOWN = 200
 
@@ -31,6 +34,10 @@ class _TryAgain(Exception):
     def __init__(self, message: str, wait: Optional[float] = None):
         super().__init__(message)
         self.wait = wait
+
+
+class _Refused(Exception):
+    """The endpoint answers others, but not this question."""
 
 
 class HttpJudge:
@@ -49,6 +56,7 @@ class HttpJudge:
     ):
         self.config, self.cache, self._sleep = config, cache, sleep
         self.usage = Usage()
+        self._heard = False
         self.name = f"{config.model} at {config.url} (temperature {config.temperature:g})"
 
     def ask(self, question: Question) -> Reply:
@@ -67,6 +75,9 @@ class HttpJudge:
             return Reply(None, "the judge's budget is spent")
         try:
             answer = self._insist(question)
+        except _Refused as error:
+            self.usage.failed += 1
+            return Reply(None, str(error))
         except _TryAgain as error:
             self.usage.failed += 1
             return Reply(None, f"no usable reply in {self.config.tries} tries: {error}")
@@ -118,6 +129,8 @@ class HttpJudge:
         if error.code in PASSING:
             return _TryAgain(f"HTTP {error.code}", _seconds(error.headers.get("Retry-After")))
         said = error.read(_SHOWN).decode("utf-8", "replace")
+        if error.code in OF_THE_QUESTION and (self._heard or self.usage.cached):
+            return _Refused(f"the judge refuses this question: HTTP {error.code} {said}")
         return ConfigError(
             f"the judge at {self.config.url} refuses model {self.config.model!r}: HTTP "
             f"{error.code} {said}; check --judge, --judge-model and ${self.config.key_variable}"
@@ -135,6 +148,7 @@ class HttpJudge:
         self._account(*tokens, str(reply.get("model") or ""))
         if not isinstance(text, str):
             raise _TryAgain(f"the reply has no text but {text!r}")
+        self._heard = True
         served = str(reply.get("model") or "")
         return {"text": text, "tokens_in": tokens[0], "tokens_out": tokens[1], "model": served}
 

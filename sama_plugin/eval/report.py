@@ -17,7 +17,7 @@ def text(summary: Mapping[str, Any]) -> str:
     for row in summary["metrics"]:
         lines.append(_row(row))
         lines += [
-            f"    {kind:{WIDTH - 4}}{'':>10}{one['value']:9.3f}{'':>20}{one['n']:7}"
+            f"    {kind:{WIDTH - 4}}{'':>10}{_value(one)}{'':>20}{one['n']:7}"
             for kind, one in row["kinds"].items()
             if len(row["kinds"]) > 1
         ]
@@ -54,6 +54,10 @@ def _first(found: Mapping[str, Any]) -> str:
 def _row(row: Mapping[str, Any]) -> str:
     name = f"{row['metric']:{WIDTH}}{row['reading']:>10}"
     if row["value"] is None:
-        return f"{name}{'none':>9}"
+        return f"{name}{_value(row)}"
     interval = "" if row["low"] is None else f"{row['low']:.3f} .. {row['high']:.3f}"
-    return f"{name}{row['value']:9.3f}{interval:>20}{row['n']:7}"
+    return f"{name}{_value(row)}{interval:>20}{row['n']:7}"
+
+
+def _value(row: Mapping[str, Any]) -> str:
+    return f"{'none':>9}" if row["value"] is None else f"{row['value']:9.3f}"

@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from sama_plugin.data import check
+from sama_plugin.data import check, library
 from sama_plugin.data.check import check_source
 from sama_plugin.data.formats import sama
 from sama_plugin.data.sources import SourceConfig
+from sama_plugin.errors import MediaError
 from sama_plugin.media.prompts import RegionPrompt
 from tests.data.factories import (
     Region,
@@ -19,6 +20,9 @@ from tests.data.factories import (
     text_sample,
     write_clip,
 )
+
+SAID = (("human", "What is there?"), ("gpt", "A dog."))
+CONVERSATION = {"conversations": [{"from": who, "value": words} for who, words in SAID]}
 
 
 def dataset(folder, *samples):
@@ -81,6 +85,28 @@ def test_files_are_opened_once_and_decoded_at_both_ends(tmp_path, monkeypatch):
     assert opened == [clip] and len(decoded) == 1 and len(decoded[0]) == 2
     assert check_source(config, decode=False).exit_code == 0
     assert len(decoded) == 1
+
+
+def test_a_file_that_cannot_be_read_is_tried_once(tmp_path, monkeypatch):
+    """Also by formats that open videos while they parse."""
+    tried = []
+
+    def broken(path):
+        tried.append(path)
+        raise MediaError(f"{path} is damaged")
+
+    (tmp_path / "clip.mp4").write_text("not a video")
+    records = [{"id": n, "video": "clip.mp4", **CONVERSATION} for n in range(4)]
+    (tmp_path / "qa.json").write_text(json.dumps(records))
+    own = dataset(tmp_path, *(plain_sample(str(tmp_path / "clip.mp4"), f"p{n}") for n in range(4)))
+    for module in (check, library):
+        monkeypatch.setattr(module, "open_video", broken)
+    theirs = SourceConfig("videorefer_700k", str(tmp_path / "qa.json"))
+    for config in (own, theirs):
+        tried.clear()
+        report = check_source(config)
+        assert [error.reason for error in report.dropped] == ["unreadable_media"] * 4
+        assert len(tried) == 1 and all("is damaged" in str(error) for error in report.dropped)
 
 
 @pytest.mark.parametrize("content", ["", "{"])

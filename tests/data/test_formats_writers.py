@@ -257,6 +257,20 @@ class TestLines:
         with pytest.raises(DataError, match="a.jsonl.*line 1"):
             sama.LazyLines(path, root)[0]
 
+    def test_bytes_that_are_no_text_cost_their_line_alone(self, root):
+        """In a check and in a worker; lines are counted as an editor counts them."""
+        good = json.dumps(sama._portable(grounded_sample(str(root / "clip.npy")), root).to_json())
+        path = root / "a.jsonl"
+        other = good.replace('"grounded"', '"other"').encode()
+        path.write_bytes(b"\n".join([good.encode(), b"", b'{"id": "caf\xe9"}', other]))
+        report = Quarantine()
+        assert [one.id for one in sama.read(path, root, report=report)] == ["grounded", "other"]
+        assert [(one.record, one.reason) for one in report.dropped] == [("line 3", "bad_json_line")]
+        lazy = sama.LazyLines(path, root)
+        with pytest.raises(DataError, match="a.jsonl: record line 3: .*not valid JSON"):
+            lazy[1]
+        assert len(lazy) == 3 and lazy[2].id == "other"
+
 
 class TestLibrary:
     @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from tests.eval.test_judge import Misbehaving, completion
         (["compare", "out/a"], "two result folders, 1 given"),
         (["compare", "out/a", "out/b"], "holds no results"),
         (["mini", "--clips", "0"], "give 1 or more"),
+        (["mini-sama-bench-g", "--clips", "0"], "give 1 or more"),
     ],
 )
 def test_what_is_refused(arguments, message, capsys):

@@ -21,6 +21,7 @@ from sama_plugin.eval.compare import compare, table
 from sama_plugin.eval.intervals import Part, difference, estimate
 from sama_plugin.eval.judge import NoJudge, Reply, Usage
 from sama_plugin.eval.phrases import word_overlap
+from sama_plugin.eval.scoreboard import Scoreboard
 from sama_plugin.eval.track_ious import track_ious
 from sama_plugin.eval.tubes import iou_matrix
 from sama_plugin.media.prompts import RegionPrompt
@@ -254,6 +255,31 @@ def test_intervals():
     paired = difference(one, other)
     assert paired.difference == pytest.approx(0.05) == paired.low and paired.p == 0
     assert difference(one, {}) is None and np.isnan(estimate([]).value)
+
+
+def test_one_video_gives_no_interval():
+    """Drawn again and again it is always the same, which would look like certainty."""
+    one, other = ({str(n): Part("v", x + n) for n in range(9)} for x in (0.0, 0.1))
+    alone = estimate(list(one.values()))
+    assert alone.value == 4 and np.isnan([alone.low, alone.high]).all()
+    paired = difference(one, other)
+    assert paired.difference == pytest.approx(0.1)
+    assert np.isnan([paired.low, paired.high, paired.p]).all()
+
+
+def test_a_kind_without_weight_is_null_in_the_summary():
+    board = Scoreboard()
+    board.add("cIoU", "corrected", "a", "v", 0.5, 2.0, "there")
+    board.add("cIoU", "corrected", "b", "w", 0.0, 0.0, "nothing there")
+    (row,) = json.loads(json.dumps(harness.finite(board.summary()), allow_nan=False))
+    assert row["value"] == 0.5 and row["kinds"]["nothing there"] == {"value": None, "n": 1}
+    assert report._value(row["kinds"]["nothing there"]).strip() == "none"
+
+
+def test_a_key_is_given_once_even_where_an_id_looks_like_one():
+    cases, doubled = make_cases([choice(name, "v") for name in ("a", "a", "a#2", "a", "a#2")])
+    assert [case.key for case in cases] == ["a", "a#3", "a#2", "a#4", "a#2#2"]
+    assert doubled == ["a", "a#2"]
 
 
 @given(st.integers(0, 10**6))

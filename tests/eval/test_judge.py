@@ -144,6 +144,18 @@ def test_refusals_stop_the_run(server, pauses):
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("code", [400, 413, 422])
+def test_one_question_that_is_refused_is_no_reason_to_stop(server, pauses, code):
+    server.script = [(code, {}, b"too long"), completion("4"), (code, {}, b"too long")]
+    one = judge(server, pauses)
+    with pytest.raises(ConfigError, match=f"HTTP {code} too long"):
+        one.ask(QUESTION)  # nothing was ever answered: model or path are wrong
+    assert one.ask(QUESTION).text == "4"
+    reply = one.ask(QUESTION)
+    assert reply.text is None and f"HTTP {code} too long" in reply.problem
+    assert one.usage.failed == 1 and pauses == []
+
+
 def test_a_second_run_costs_nothing(server, pauses, tmp_path):
     file = tmp_path / "judge.jsonl"
     first = judge(server, pauses, JudgeCache(file))

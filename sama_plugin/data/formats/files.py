@@ -7,6 +7,7 @@ anything, so a pickle that carries code is an error and not an execution.
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import pickle
@@ -127,34 +128,34 @@ def load_tables(path: PathLike, names: Sequence[str]) -> dict[str, list[dict[str
     return {name: content[name] for name in names}
 
 
-def parse_line(line: Union[str, bytes], path: PathLike, number: int) -> dict[str, Any]:
-    """One line of a JSON-lines file as a record; `number` counts from 1."""
+def parse_line(line: bytes) -> dict[str, Any]:
+    """One line of a JSON-lines file as a record; who reads the file knows its place.
+
+    Raises:
+        DataError: `bad_json_line`, also where the bytes are not UTF-8.
+    """
     try:
-        record = json.loads(line, parse_constant=_refuse_constant)
+        record = json.loads(line.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"line {number} is not valid JSON: {error}",
-            file=str(path),
-            record=f"line {number}",
-            reason="bad_json_line",
-        ) from error
+        raise DataError(f"the line is not valid JSON: {error}", reason="bad_json_line") from error
     if not isinstance(record, dict):
         raise DataError(
-            f"line {number} is not a JSON object",
-            file=str(path),
-            record=f"line {number}",
-            found=type(record).__name__,
-            reason="bad_json_line",
+            "the line is not a JSON object", found=type(record).__name__, reason="bad_json_line"
         )
     return record
 
 
-def lines(path: PathLike) -> Iterator[tuple[int, str]]:
-    """Numbered non-empty lines."""
-    with _open(path, "r", encoding="utf-8-sig") as file:
+def lines(path: PathLike) -> Iterator[tuple[int, bytes]]:
+    """Lines that are not blank, with their numbers in the file, counted from 1."""
+    with _open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
-            if line.strip():
+            if not is_blank(line):
                 yield number, line
+
+
+def is_blank(line: bytes) -> bool:
+    """Whether a line holds white space alone, or a byte order mark."""
+    return not line.strip() or line.strip() == codecs.BOM_UTF8
 
 
 def open_binary(path: PathLike) -> Any:

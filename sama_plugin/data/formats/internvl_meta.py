@@ -161,7 +161,7 @@ def write_meta(entries_: Iterable[Entry], path: PathLike) -> None:
 def _read_lines(path: PathLike, library: Library, report: Report, prefix: str) -> Iterator[Sample]:
     for number, line in files.lines(path):
         try:
-            record = files.parse_line(line, path, number)
+            record = files.parse_line(line)
             local = RecordReport(report, str(path), record.get("id", f"line {number}"))
             yield parse(record, library, local, str(path), prefix)
         except MALFORMED as error:

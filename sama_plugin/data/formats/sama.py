@@ -9,6 +9,7 @@ memory (`LazyLines`).
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 from typing import Any, Iterable, Iterator, Optional, Sequence, Union
@@ -45,7 +46,7 @@ def read(
     seen: set[str] = set()
     for number, line in files.lines(path):
         try:
-            sample = parse(files.parse_line(line, path, number), library)
+            sample = parse(files.parse_line(line), library)
             if sample.id in seen:
                 raise DataError("the id occurs twice", record=sample.id, reason="duplicate_id")
             seen.add(sample.id)
@@ -98,12 +99,18 @@ class LazyLines(Sequence[Sample]):
     def __getitem__(self, index: int) -> Sample:
         with files.open_binary(self.path) as file:
             file.seek(int(self.rows[index]["start"]))
-            line = file.readline().decode("utf-8-sig")
+            line = file.readline()
         try:
-            return parse(files.parse_line(line, self.path, index + 1), self._library)
+            return parse(files.parse_line(line), self._library)
         except MALFORMED as error:
-            place = {"file": self.path, "record": f"line {index + 1}"}
+            place = {"file": self.path, "record": f"line {self._number(index)}"}
             raise as_data_error(error).at(**place) from error
+
+    def _number(self, index: int) -> int:
+        """The line's number in the file, where blank lines count too."""
+        with files.open_binary(self.path) as file:
+            starts = itertools.accumulate(map(len, file), initial=0)
+            return next(n for n, at in enumerate(starts, 1) if at == self.rows[index]["start"])
 
 
 def line_of(sample: Sample, root: PathLike) -> bytes:
@@ -116,7 +123,7 @@ def _rows(path: PathLike) -> np.ndarray:
     rows, position = [], 0
     with files.open_binary(path) as file:
         for line in file:
-            if line.strip() and line.strip() != b"\xef\xbb\xbf":
+            if not files.is_blank(line):
                 rows.append((position, b'"targets":' in line))
             position += len(line)
     return np.array(rows, ROW)

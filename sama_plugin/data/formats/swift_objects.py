@@ -37,7 +37,7 @@ def read(
     report, library = report or Strict(), Library(root, probe)
     for number, line in files.lines(path):
         try:
-            record = files.parse_line(line, path, number)
+            record = files.parse_line(line)
             local = RecordReport(report, str(path), record.get("id", f"line {number}"))
             yield _sample(record, number, library, str(path))
         except DataError as error:
