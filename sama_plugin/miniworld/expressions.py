@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sama_plugin.miniworld import reference as ref
+from sama_plugin.miniworld.reserved import reserved_motions
 from sama_plugin.miniworld.things import COLOURS, MOTIONS, SHAPES, Clip
-from sama_plugin.miniworld.world import RESERVED
 
 KINDS = ("plain", "motion", "history", "several", "absent")
 ABSENT_SHARE = 0.1
@@ -102,7 +102,7 @@ def _absent(clip: Clip, rng: np.random.Generator) -> Expression:
         thing = clip.things[index]
         out = {clip.things[i].motion for i in (index, *ref.of_this_name(clip, index))}
         if clip.split == "train":  # asked and never seen, they would be learnt to be nowhere
-            out |= {motion for look, motion in RESERVED if look in (thing.colour, thing.shape)}
+            out |= reserved_motions(thing)
         motion = _draw(rng, [motion for motion in MOTIONS if motion not in out])
         return Expression(f"the {thing.name()} that {motion}", (), "absent")
     names = hard if hard and rng.random() < 0.6 else easy

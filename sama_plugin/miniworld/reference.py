@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Iterator, Optional
 
 from sama_plugin.miniworld.motion import trajectory
+from sama_plugin.miniworld.reserved import reserved_motions
 from sama_plugin.miniworld.things import (
     BEHIND,
     CHANGES,
@@ -83,8 +84,14 @@ def predicates(clip: Clip, index: int) -> list[tuple[str, str]]:
 
 
 def distinguishing(clip: Clip, index: int, others: list[int]) -> list[tuple[str, str]]:
-    """The thing's predicates that fit none of `others`."""
+    """The thing's predicates that fit none of `others`.
+
+    In training clips never a motion that is reserved with the look of one of `others`: such a look
+    would always be passed over, and be learnt as never moving that way.
+    """
     taken = {words for other in others for _, words in predicates(clip, other)}
+    if clip.split == "train":
+        taken |= {motion for other in others for motion in reserved_motions(clip.things[other])}
     return [(kind, words) for kind, words in predicates(clip, index) if words not in taken]
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from sama_plugin.errors import SamaError
 from sama_plugin.miniworld.placing import place_cast
+from sama_plugin.miniworld.reserved import is_reserved
 from sama_plugin.miniworld.things import (
     BEHIND,
     CHANGES,
@@ -40,27 +41,15 @@ from sama_plugin.miniworld.things import (
 __all__ = [
     "FPS",
     "FRAMES",
-    "RESERVED",
     "SIZE",
     "SPLITS",
     "Clip",
     "Thing",
-    "is_reserved",
     "sample_clip",
 ]
 
 SPLITS = ("train", "heldout")
 TRIES = 2000
-
-RESERVED = frozenset(
-    {
-        *zip(COLOURS, (MOTIONS[i] for i in (3, 5, 0, 6, 2, 7, 4, 1))),
-        *zip(SHAPES, (MOTIONS[i] for i in (1, 4, 6, 0, 5, 3))),
-    }
-)
-"""(colour or shape, motion) pairs that only held-out clips show: 14 of 112, each colour and shape
-once.
-"""
 
 COUNT_ODDS = {2: 0.22, 3: 0.34, 4: 0.28, 5: 0.16}
 EVENT_ODDS = {0: 0.25, 1: 0.45, 2: 0.30}
@@ -68,11 +57,6 @@ EVENTS = {HIDES: 0.24, LEAVES: 0.22, CHANGES: 0.22, BEHIND: 0.16, IN_FRONT: 0.16
 MOTION_ODDS = dict(zip(MOTIONS, (0.12, 0.12, 0.12, 0.12, 0.14, 0.18, 0.20)))
 SIZE_ODDS = {"tiny": 0.22, "small": 0.43, "large": 0.35}
 LOOK_ALIKE_ODDS = 0.45
-
-
-def is_reserved(thing: Thing) -> bool:
-    """Whether one of the thing's colours or its shape is reserved together with its motion."""
-    return any((look, thing.motion) in RESERVED for look in (*thing.colours, thing.shape))
 
 
 def sample_clip(seed: int, split: str) -> Clip:

@@ -16,9 +16,10 @@ from sama_plugin.miniworld import expressions as expressions_room
 from sama_plugin.miniworld.dialogues import SUFFIX, dialogues
 from sama_plugin.miniworld.expressions import expressions
 from sama_plugin.miniworld.motion import trajectory
+from sama_plugin.miniworld.reserved import RESERVED, reserved_motions
 from sama_plugin.miniworld.things import COLOURS, SHAPES, TEXTURES
 from sama_plugin.miniworld.tokenizer import NUMBERS, WORLD_WORDS
-from sama_plugin.miniworld.world import RESERVED, sample_clip
+from sama_plugin.miniworld.world import sample_clip
 
 CLIPS = [sample_clip(seed, split) for seed in range(150) for split in ("train", "heldout")]
 
@@ -100,6 +101,28 @@ def test_training_never_denies_what_only_held_out_clips_show():
                 if that and expression.kind == "absent":
                     found |= {(look, motion) for look in name.split()} & RESERVED
     assert not denied["train"] and denied["heldout"]
+
+
+def test_training_never_passes_over_looks_that_a_motion_is_reserved_with():
+    """A red thing that is never the one that circles, whatever it does, would be learnt as such."""
+    passed = {"train": 0, "heldout": 0}
+    for split in passed:
+        for seed in range(150):
+            clip = sample_clip(seed, split)
+            rng = np.random.default_rng(seed)
+            said = [(one.text, one.things) for one in expressions(clip, rng) if one.things]
+            said += [
+                (turn.question.replace("Which thing ", "the thing that ").strip("?"), turn.targets)
+                for turn in dialogues(clip, rng)
+                if turn.question.startswith("Which thing ")
+            ]
+            for text, things in said:
+                name, that, motion = text.partition(" that ")
+                others = (resolve(clip, name) if that else set()) - set(things)
+                passed[split] += any(
+                    motion in reserved_motions(clip.things[other]) for other in others
+                )
+    assert not passed["train"] and passed["heldout"] > 20
 
 
 def test_motion_and_history_expressions_need_the_motion_or_the_history():

@@ -14,8 +14,9 @@ from sama_plugin.miniworld.nameless import nameless
 from sama_plugin.miniworld.options import multiple_choice
 from sama_plugin.miniworld.regions import region_questions
 from sama_plugin.miniworld.render import render
+from sama_plugin.miniworld.reserved import RESERVED
 from sama_plugin.miniworld.things import COLOURS, NAMELESS_COLOURS, NAMELESS_SHAPES, SHAPES
-from sama_plugin.miniworld.world import RESERVED, sample_clip
+from sama_plugin.miniworld.world import sample_clip
 from sama_plugin.miniworld.write import NAMELESS_STEP, write_world
 
 CLIPS = [sample_clip(seed, "train") for seed in range(40)]

@@ -10,6 +10,7 @@ import pytest
 from sama_plugin.errors import SamaError
 from sama_plugin.miniworld.motion import AWAY, trajectories, trajectory
 from sama_plugin.miniworld.render import render
+from sama_plugin.miniworld.reserved import RESERVED, is_reserved
 from sama_plugin.miniworld.shapes import silhouettes
 from sama_plugin.miniworld.things import (
     CHANGES,
@@ -23,7 +24,7 @@ from sama_plugin.miniworld.things import (
     SIZE,
     Clip,
 )
-from sama_plugin.miniworld.world import RESERVED, is_reserved, sample_clip
+from sama_plugin.miniworld.world import sample_clip
 
 SEEDS = range(40)
 
