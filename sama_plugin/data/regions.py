@@ -66,6 +66,23 @@ class RegionEntries:
         return list(dict.fromkeys(row for row in self.seen if isinstance(row, Crop)))
 
 
+def joined(parts: Sequence[RegionEntries], regions: Sequence[int]) -> RegionEntries:
+    """The entries of several questions, one after the other; at least one.
+
+    Args:
+        regions: how many regions each of them is about.
+    """
+    before = np.cumsum([0, *regions])
+    places = [part.place for part in parts]
+    return RegionEntries(
+        [int(start) + one for start, part in zip(before, parts) for one in part.owner],
+        [row for part in parts for row in part.seen],
+        np.concatenate([part.weights for part in parts]),
+        np.concatenate([part.shape for part in parts]),
+        None if places[0] is None else np.concatenate(places),
+    )
+
+
 class RegionRule(Protocol):
     """How one kind of region encoder is fed."""
 

@@ -21,7 +21,7 @@ from sama_plugin.media.frames import FramePlan
 from sama_plugin.media.tracks import MaskTrack
 from sama_plugin.media.video import VideoReader
 from sama_plugin.model.attach import SamaModel
-from sama_plugin.nn.pointing import ReadFrames
+from sama_plugin.nn.pointing import Seen
 from sama_plugin.segment.base import Prompt
 from sama_plugin.segment.pieces import propagate_pieces
 from sama_plugin.segment.propagate import (
@@ -64,7 +64,7 @@ class Grounder:
     def ground(
         self,
         states: Tensor,
-        read: Optional[ReadFrames],
+        read: Optional[Seen],
         plan: FramePlan,
         on_frame: Optional[Callable[[int, int], None]] = None,
     ) -> list[Grounded]:
@@ -109,7 +109,7 @@ class Grounder:
                 on_frame(done, total * len(tracks))
         return [Grounded(track, _presence(track, plan.prompted)) for track in tracks]
 
-    def _vectors(self, states: Tensor, read: Optional[ReadFrames], plan: FramePlan) -> Tensor:
+    def _vectors(self, states: Tensor, read: Optional[Seen], plan: FramePlan) -> Tensor:
         """(S, keyframes, 1, 1, prompt_dim): a prompt vector for every state and keyframe."""
         moments = torch.tensor([plan.moment(frame) for frame in plan.prompted])
         count, asked = len(moments), len(states)

@@ -53,7 +53,7 @@ from sama_plugin.model.generate_together import Request, read_prompt
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sama_plugin.nn.pointing import ReadFrames
+    from sama_plugin.nn.pointing import Seen
 
 
 class VideoSession:
@@ -108,7 +108,7 @@ class VideoSession:
         self.stop = Stop.of(self._encoder.template, self._encoder.text)
         self._visual, self._grounder = self.video.visual, self.video.grounder
         self.past: Any = None
-        self.shown: Optional[ReadFrames] = None
+        self.shown: Optional[Seen] = None
         self._opening_seconds = time.perf_counter() - began
 
     def region(
@@ -208,8 +208,7 @@ class VideoSession:
         for several sessions at once.
         """
         turn = self._read(text)
-        self._visual.add(turn.plan.rows)
-        self._visual.add_regions(turn.regions)
+        self._visual.add_turn(turn)
         return turn
 
     def request(
@@ -230,10 +229,10 @@ class VideoSession:
 
     def take(self, turn: Turn, generation: Generation) -> None:
         """Put an answered turn into the conversation; its masks are not known yet."""
-        self.past, self.shown = generation.past, generation.read or self.shown
+        self.past, self.shown = generation.past, generation.shown
         said = generation.ids, generation.stopped
         turn.answer_ids = self.stop.completed(self._encoder.text, *said)
-        turn.seg_states = generation.seg_states
+        turn.seg_states, turn.entries = generation.seg_states, None
         self.turns.append(turn)
         self.answers.append(self._first_words(turn, generation.stopped))
 
@@ -326,7 +325,7 @@ class VideoSession:
         frames = [at for at, token in enumerate(turn.prompt_ids) if token == self.sama.image_id]
         return turn.prompt_ids[: frames[-1] + 1] if frames else ()
 
-    def read_opening(self, opening: Sequence[int]) -> tuple[Any, Optional[ReadFrames]]:
+    def read_opening(self, opening: Sequence[int]) -> tuple[Any, Optional[Seen]]:
         """A KV cache that has read the frames and nothing else, and the frames so read. `past` of
         sessions of this video that begin alike can be a copy of it, `shown` is the same.
         """
@@ -350,8 +349,8 @@ class VideoSession:
         """Append a recorded turn without asking; the next question reads its ids into the KV
         cache.
         """
-        self._visual.add(turn.plan.rows)
-        self._visual.add_regions(turn.regions)
+        self._visual.add_turn(turn)
+        turn.entries = None
         self.turns.append(turn)
         self.answers.append(answer)
         self.past = None

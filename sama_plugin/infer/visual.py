@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sama_plugin.data.batch import SamaBatch
 from sama_plugin.data.encode import Question
-from sama_plugin.data.regions import Crop, VisualRow, region_rule
+from sama_plugin.data.regions import Crop, RegionEntries, VisualRow, joined, region_rule
 from sama_plugin.dialog.sample import Region
 from sama_plugin.media.frames import FramePlan
 from sama_plugin.media.video import VideoReader
@@ -45,6 +45,7 @@ class Turn:
     prompt_ids: tuple[int, ...]
     answer_ids: tuple[int, ...] = ()
     seg_states: Optional[Tensor] = None  # (S, C); None in a turn read from a file
+    entries: Optional[RegionEntries] = None  # of its regions, while it is being asked
 
 
 class VisualMemory:
@@ -86,13 +87,19 @@ class VisualMemory:
             chunk = new[start : start + CHUNK]
             self._encode(chunk, self.reader.frames(chunk))
 
-    def add_regions(self, regions: Sequence[Region]) -> None:
-        """Encode what the region encoder reads of these and is not there yet."""
+    def add_turn(self, turn: Turn) -> None:
+        """Encode what a question shows and points at and is not there yet."""
+        self.add(turn.plan.rows)
+        turn.entries = self.add_regions(turn.regions)
+
+    def add_regions(self, regions: Sequence[Region]) -> RegionEntries:
+        """What the region encoder reads of these; encode what is not there yet."""
         entries = self.rule.entries(regions, self.reader.size)
         self.add([row for row in entries.seen if not isinstance(row, Crop)])
         for crop in entries.crops:
             if crop not in self.row:
                 self._encode([crop], crop.cut(self.reader.frames([crop.frame])[0])[None])
+        return entries
 
     def region_slots(self, regions: Sequence[Region]) -> list[int]:
         """Tokens of each region; counted on the encoded frames where a released encoder cannot say
@@ -101,8 +108,7 @@ class VisualMemory:
         count = getattr(self.sama.modules.region, "count", None)
         if count is None:
             return [self.rule.slots(region, self.reader.size) for region in regions]
-        self.add_regions(regions)
-        entries = self.rule.entries(regions, self.reader.size)
+        entries = self.add_regions(regions)
         features = self.features[self._rows(entries.seen)]  # (M, N, C)
         weights = torch.from_numpy(entries.weights).to(features.device)
         owner = torch.tensor(entries.owner, device=features.device)
@@ -123,7 +129,7 @@ class VisualMemory:
         length = max((len(question.ids) for question in questions), default=1)
         owners = [number for number, turn in enumerate(prompted) for _ in turn.regions]
         regions = [region for turn in prompted for region in turn.regions]
-        entries = self.rule.entries(regions, self.reader.size)
+        entries = self._entries(prompted)
         place = entries.place
         frames = [_frame(row) for row in sorted(self.row, key=self.row.get)]
         return SamaBatch(
@@ -150,6 +156,11 @@ class VisualMemory:
             region_slots=_long(self.region_slots(regions)),
             sample_ids=[self.reader.name],
         )
+
+    def _entries(self, turns: Sequence[Turn]) -> RegionEntries:
+        parts = [turn.entries or self.add_regions(turn.regions) for turn in turns]
+        parts = parts or [self.rule.entries((), self.reader.size)]
+        return joined(parts, [len(turn.regions) for turn in turns])
 
     def _encode(self, rows: Sequence[VisualRow], frames: np.ndarray) -> None:
         visual = self.sama.encode_frames(self.sama.adapter.pixels(frames, self.sama.host))

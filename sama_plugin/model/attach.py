@@ -31,7 +31,7 @@ from sama_plugin.model.sama import SamaModules, VisualCache
 from sama_plugin.model.sharding import whole
 from sama_plugin.model.start import start_from
 from sama_plugin.model.taps import Call, Taps
-from sama_plugin.nn.pointing import ReadFrames
+from sama_plugin.nn.pointing import Seen
 from sama_plugin.segment.base import Segmenter
 
 
@@ -158,12 +158,12 @@ class SamaModel:
         self,
         batch: Optional[SamaBatch],
         cache: Optional[VisualCache] = None,
-        shown: Optional[ReadFrames] = None,
+        shown: Optional[Seen] = None,
     ) -> Iterator[Call]:
         """Make the taps act for the block; one call a model at a time.
 
         Args:
-            shown: frames that this conversation has read in an earlier call.
+            shown: frames that this conversation has read in an earlier call, see `seen`.
         """
         if not self._lock.acquire(blocking=False):
             raise HostError(
@@ -197,6 +197,14 @@ class SamaModel:
     def device(self) -> torch.device:
         """Where the host's embeddings live."""
         return self.adapter.input_embeddings(self.host).weight.device
+
+    def seen(self, call: Call) -> Optional[Seen]:
+        """The frames that a call has read, for the calls that go on from there; None where it read
+        none, or nothing of ours looks at them.
+        """
+        if call.read is None or self.modules.pointer is None:
+            return None
+        return call.looking.seen if call.looking else self.modules.pointer.seen(call.read)
 
     def seg_states(self, call: Call) -> Tensor:
         """(S, C) final hidden states at the [SEG] tokens of a teacher-forced call, in text

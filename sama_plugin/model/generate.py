@@ -21,7 +21,7 @@ from sama_plugin.data.batch import SamaBatch
 from sama_plugin.dialog.stops import NEVER, Stop
 from sama_plugin.errors import ConfigError, SlotError
 from sama_plugin.model.sama import VisualCache
-from sama_plugin.nn.pointing import ReadFrames
+from sama_plugin.nn.pointing import Seen
 
 if TYPE_CHECKING:
     from sama_plugin.model.attach import SamaModel
@@ -58,14 +58,14 @@ class Generation:
         seg_states: (S, C) final hidden states at the generated [SEG] tokens, in text order.
         past: KV cache; it has consumed the prompt and all new ids but, possibly, the last.
         stopped: whether a stop ended it (otherwise `max_new_tokens` did).
-        read: the frames, where they were part of the prompt.
+        shown: the frames as they were read, in this call or before.
     """
 
     ids: list[int]
     seg_states: Tensor
     past: Any
     stopped: bool
-    read: Optional[ReadFrames] = None
+    shown: Optional[Seen] = None
 
 
 @torch.no_grad()
@@ -80,7 +80,7 @@ def generate(
     max_new_tokens: int = 256,
     sampling: Optional[Sampling] = None,
     on_token: Optional[Callable[[int], None]] = None,
-    shown: Optional[ReadFrames] = None,
+    shown: Optional[Seen] = None,
 ) -> Generation:
     """Continue `input_ids`, the tokens that `past` has not consumed yet, up to a stop.
 
@@ -90,6 +90,7 @@ def generate(
             it.
         stop: what ends the answer.
         on_token: called with every new id, as it is chosen (streaming).
+        shown: the frames that `past` has read, as the generation that read them gave them.
     """
     if not len(input_ids):
         raise SlotError("nothing to continue: the new part of the prompt is empty")
@@ -126,7 +127,7 @@ def generate(
         torch.stack(states) if states else torch.zeros(0, width, device=sama.device),
         past,
         stopped,
-        call.read,
+        sama.seen(call) or shown,
     )
 
 
@@ -146,7 +147,7 @@ def teacher_forced(
     ids: Sequence[int],
     batch: Optional[SamaBatch],
     cache: Optional[VisualCache] = None,
-) -> tuple[Tensor, Optional[ReadFrames]]:
+) -> tuple[Tensor, Optional[Seen]]:
     """(S, C) states of every [SEG] in `ids`, and the frames as they were read, from one forward
     pass: for text another engine produced, and for tests.
     """
@@ -154,7 +155,7 @@ def teacher_forced(
     with sama.call(batch.to(sama.device) if batch is not None else None, cache) as call:
         inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
         sama.adapter.read(sama.host, inputs, use_cache=False)
-        return sama.seg_states(call), call.read
+        return sama.seg_states(call), sama.seen(call)
 
 
 def _never_generated(sama: SamaModel) -> Tensor:

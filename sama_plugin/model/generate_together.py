@@ -21,7 +21,7 @@ from sama_plugin.model import generate as alone
 from sama_plugin.model.generate import Generation, Sampling
 from sama_plugin.model.lanes import Lanes
 from sama_plugin.model.sama import VisualCache
-from sama_plugin.nn.pointing import ReadFrames
+from sama_plugin.nn.pointing import Seen
 
 if TYPE_CHECKING:
     from sama_plugin.model.attach import SamaModel
@@ -39,7 +39,7 @@ class Request:
     cache: Optional[VisualCache] = None
     past: Any = None
     on_token: Optional[Callable[[int], None]] = None
-    shown: Optional[ReadFrames] = None
+    shown: Optional[Seen] = None
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ class _Row:
     request: Request
     choose: Callable[[Tensor, list[int]], int]
     logits: Tensor  # (V,) of the next token
-    shown: Optional[ReadFrames]  # the frames, where they were part of the prompt
+    shown: Optional[Seen]
     new: list[int] = field(default_factory=list)
     states: list[Tensor] = field(default_factory=list)
-    consumed: int = 0  # new tokens that went through the host
+    past: Any = None  # its own cache, once it has ended
     stopped: bool = False
     speaking: bool = True
 
@@ -98,9 +98,7 @@ def generate_together(
     if len(requests) < 2 or not speaks_together(sama):
         options = {"stop": stop, "max_new_tokens": max_new_tokens, "sampling": sampling}
         return [alone.generate(sama, **vars(request), **options) for request in requests]
-    read = [read_prompt(sama, request) for request in requests]
-    pasts, logits, shown = zip(*read)
-    shown = [one or request.shown for one, request in zip(shown, requests)]
+    pasts, logits, shown = zip(*(read_prompt(sama, request) for request in requests))
     lanes = Lanes.laid(sama, pasts)
     return _speak(sama, requests, lanes, logits, shown, stop, max_new_tokens, sampling)
 
@@ -113,8 +111,8 @@ def speaks_together(sama: SamaModel) -> bool:
 
 
 @torch.no_grad()
-def read_prompt(sama: SamaModel, request: Request) -> tuple[Any, Tensor, Optional[ReadFrames]]:
-    """(KV cache, logits (V,) of the next token, frames if it shows any) of a prompt that is read
+def read_prompt(sama: SamaModel, request: Request) -> tuple[Any, Tensor, Optional[Seen]]:
+    """(KV cache, logits (V,) of the next token, frames read so far) of a prompt that is read
     alone.
     """
     ids = torch.as_tensor(request.input_ids, dtype=torch.long, device=sama.device)[None]
@@ -124,7 +122,7 @@ def read_prompt(sama: SamaModel, request: Request) -> tuple[Any, Tensor, Optiona
     with sama.call(batch, request.cache, request.shown) as call:
         step = {"input_ids": ids, "attention_mask": mask, "past_key_values": past}
         output = sama.adapter.read(sama.host, step, use_cache=True, logits_to_keep=1)
-    return past, output.logits[0, -1], call.read
+    return past, output.logits[0, -1], sama.seen(call) or request.shown
 
 
 def _read_behind(
@@ -138,7 +136,7 @@ def _read_behind(
     ids = torch.tensor([[padding] * gap + one for gap, one in zip(short, words)])  # (B, n)
     real = torch.arange(longest) >= torch.tensor(short)[:, None]
     lanes = Lanes.after(sama, opening.past, len(requests))
-    shown = _together([request.shown for request in requests])
+    shown = Seen.together([request.shown for request in requests])
     with sama.call(opening.batch.to(sama.device), opening.cache, shown):
         output = lanes.read(sama, ids.to(sama.device), real.to(sama.device))
     return lanes, output.logits[:, -1]
@@ -149,45 +147,40 @@ def _speak(
     requests: Sequence[Request],
     lanes: Lanes,
     logits: Sequence[Tensor],
-    shown: Sequence[Optional[ReadFrames]],
+    shown: Sequence[Optional[Seen]],
     stop: Stop,
     most: int,
     sampling: Optional[Sampling],
 ) -> list[Generation]:
-    """One token of every conversation a step, until all have ended."""
-    forbidden, lengths = alone._never_generated(sama), lanes.lengths
+    """One token of every conversation a step, until all have ended; who has ended leaves."""
+    forbidden = alone._never_generated(sama)
     rows = [
         _Row(request, alone._chooser(sampling or Sampling(), sama.device), one, frames)
         for request, one, frames in zip(requests, logits, shown)
     ]
-    real = torch.ones(len(rows), 1, dtype=torch.bool, device=sama.device)
-    with sama.call(None, shown=_together(shown)) as call:
-        while True:
-            for row in rows:
-                if row.speaking:
-                    _choose(sama, row, forbidden, stop, most)
-            if not any(row.speaking for row in rows):
-                break
-            tokens = torch.tensor([[row.new[-1] if row.new else 0] for row in rows])
-            output = lanes.read(sama, tokens.to(sama.device), real)
-            for number, row in enumerate(rows):
-                if row.speaking:
+    for row in rows:
+        _choose(sama, row, forbidden, stop, most)
+    speaking = _leave(sama, lanes, rows)
+    while speaking:
+        frames = Seen.together([row.shown for row in speaking])
+        with sama.call(None, shown=frames) as call:
+            while all(row.speaking for row in speaking):
+                tokens = torch.tensor([[row.new[-1]] for row in speaking], device=sama.device)
+                output = lanes.read(sama, tokens, torch.ones_like(tokens, dtype=torch.bool))
+                for number, row in enumerate(speaking):
                     _take(sama, row, output.logits[number, -1], call.hidden[number, -1])
-    pasts = lanes.apart(sama, [n + row.consumed for n, row in zip(lengths, rows)])
-    return [_generation(sama, row, past) for row, past in zip(rows, pasts)]
+                    _choose(sama, row, forbidden, stop, most)
+        speaking = _leave(sama, lanes, speaking)
+    return [_generation(sama, row) for row in rows]
 
 
-def _together(shown: Sequence[Optional[ReadFrames]]) -> Optional[ReadFrames]:
-    """Frames of several conversations, owned by their rows."""
-    rows = [(row, one) for row, one in enumerate(shown) if one is not None]
-    if not rows:
-        return None
-    owner = [torch.full_like(one.owner, row) for row, one in rows]
-    return ReadFrames(
-        torch.cat([one.states for _, one in rows]),
-        torch.cat([one.moment for _, one in rows]),
-        torch.cat(owner),
-    )
+def _leave(sama: SamaModel, lanes: Lanes, rows: Sequence[_Row]) -> list[_Row]:
+    """Those that go on speaking; the others take their caches out of the lanes."""
+    for number, row in enumerate(rows):
+        if not row.speaking:
+            row.past = lanes.alone(sama, number)
+    lanes.keep(sama, [number for number, row in enumerate(rows) if row.speaking])
+    return [row for row in rows if row.speaking]
 
 
 def _choose(sama: SamaModel, row: _Row, forbidden: Tensor, stop: Stop, most: int) -> None:
@@ -205,13 +198,12 @@ def _choose(sama: SamaModel, row: _Row, forbidden: Tensor, stop: Stop, most: int
 
 
 def _take(sama: SamaModel, row: _Row, logits: Tensor, state: Tensor) -> None:
-    row.consumed += 1
     row.logits = logits
     if row.new[-1] == sama.ids.seg:
         row.states.append(state)
 
 
-def _generation(sama: SamaModel, row: _Row, past: Any) -> Generation:
+def _generation(sama: SamaModel, row: _Row) -> Generation:
     none = torch.zeros(0, sama.modules.width, device=sama.device)
     states = torch.stack(row.states) if row.states else none
-    return Generation(row.new, states, past, row.stopped, row.shown)
+    return Generation(row.new, states, row.past, row.stopped, row.shown)

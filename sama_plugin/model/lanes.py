@@ -67,11 +67,6 @@ class Lanes:
         own = torch.ones(rows, past.get_seq_length(), dtype=torch.bool, device=sama.device)
         return cls(shared, own)
 
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens that every row has read."""
-        return self.own.sum(1).tolist()
-
     def read(self, sama: SamaModel, ids: Tensor, real: Tensor) -> Any:
         """The next tokens of every row through the host.
 
@@ -88,14 +83,23 @@ class Lanes:
         }
         return sama.adapter.read(sama.host, inputs, use_cache=True, logits_to_keep=1)
 
-    def apart(self, sama: SamaModel, lengths: Sequence[int]) -> list[Any]:
-        """A cache for each row of its first `lengths` tokens, without padding."""
-        pasts = []
-        for row, length in enumerate(lengths):
-            columns = self.own[row].nonzero()[:length, 0]
-            past = sama.adapter.new_cache(sama.host)
-            for number, layer in enumerate(self.past.layers):
-                kept = (part[row : row + 1, :, columns] for part in (layer.keys, layer.values))
-                past.update(*kept, number)
-            pasts.append(past)
-        return pasts
+    def alone(self, sama: SamaModel, row: int) -> Any:
+        """A cache of what one row has read, without padding."""
+        columns = self.own[row].nonzero()[:, 0]
+        past = sama.adapter.new_cache(sama.host)
+        for number, layer in enumerate(self.past.layers):
+            kept = (part[row : row + 1, :, columns] for part in (layer.keys, layer.values))
+            past.update(*kept, number)
+        return past
+
+    def keep(self, sama: SamaModel, rows: Sequence[int]) -> None:
+        """Drop all rows but these, and columns that belong to none of them."""
+        if len(rows) == len(self.own):
+            return
+        own = self.own[list(rows)]
+        columns = own.any(0).nonzero()[:, 0]
+        past = sama.adapter.new_cache(sama.host)
+        for number, layer in enumerate(self.past.layers):
+            kept = (part[list(rows)][:, :, columns] for part in (layer.keys, layer.values))
+            past.update(*kept, number)
+        self.past, self.own = past, own[:, columns]

@@ -188,14 +188,15 @@ class SamaModules(nn.Module):
         def embed_clicks(points: Tensor) -> Tensor:
             return segmenter.embed_clicks(points * segmenter.image_size)
 
-        if not isinstance(read, Seen):
-            read = self.seen(read, states)
-        pointed = self.pointer(states, owner, read, target, moment, embed_clicks)
+        seen = self.seen(read, states)
+        pointed = self.pointer(states, owner, seen, target, moment, embed_clicks)
         vectors = vectors + pointed.clicks.to(vectors.dtype)
         return Prompt(vectors=vectors[:, None]), pointed
 
-    def seen(self, read: Optional[ReadFrames], states: Tensor) -> Seen:
+    def seen(self, read: Union[ReadFrames, Seen, None], states: Tensor) -> Seen:
         """Frames that were read, none for None, as places to look at; on the device of `states`."""
+        if isinstance(read, Seen):
+            return read
         if read is None:
             none = torch.zeros(0, device=states.device)
             read = ReadFrames(states.new_zeros(0, self.tokens, self.width), none, none.long())

@@ -34,7 +34,7 @@ from sama_plugin.errors import SlotError
 from sama_plugin.hosts.base import Head, HostAdapter, VisualRows
 from sama_plugin.model.looking import Looking, samples_of
 from sama_plugin.model.sama import SamaModules, VisualCache
-from sama_plugin.nn.pointing import ReadFrames
+from sama_plugin.nn.pointing import ReadFrames, Seen
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Call:
         default_factory=list
     )  # final hidden states, one tensor a forward pass
     read: Optional[ReadFrames] = None  # frames as the language model read them in this call
-    shown: Optional[ReadFrames] = None  # those an earlier call of this conversation read
+    shown: Optional[Seen] = None  # those an earlier call of this conversation read
     looking: Optional[Looking] = None  # either, as places to look at
     looks: bool = True  # False for answers of the host without what the plugin has learned
     positions: Optional[Tensor] = None  # of the tokens, where the host was given them

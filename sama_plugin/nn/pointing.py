@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Callable
+from typing import Callable, Optional, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -47,21 +47,47 @@ class Seen:
     """Frames that were read, as places to look at.
 
     Attributes:
-        tokens: (B, K, N, d), zero where a sample has fewer frames. times: (B, K). real: (B, K)
-            bool. samples: (B,) long.
+        tokens: (B, K, N, d); those of frames that a row lacks say nothing. times: (B, K).
+            real: (B, K) bool.
+        samples: (X,) long, ascending, those that read frames. shared: (X,) long, the row of each;
+            None where every sample has a row of its own.
     """
 
     tokens: Tensor
     times: Tensor
     real: Tensor
     samples: Tensor
+    shared: Optional[Tensor] = None
 
     def rows(self, owner: Tensor) -> Tensor:
         """The row of each sample in `owner` (X,), -1 for samples that read no frame."""
         if not len(self.samples):
             return torch.full_like(owner, -1)
-        row = torch.searchsorted(self.samples, owner).clamp_max(len(self.samples) - 1)
-        return torch.where(self.samples[row] == owner, row, torch.full_like(row, -1))
+        place = torch.searchsorted(self.samples, owner).clamp_max(len(self.samples) - 1)
+        row = place if self.shared is None else self.shared[place]
+        return torch.where(self.samples[place] == owner, row, torch.full_like(row, -1))
+
+    @classmethod
+    def together(cls, read: Sequence[Optional[Seen]]) -> Optional[Seen]:
+        """What conversations have seen that are now samples 0, 1, ...; each comes with one row, and
+        those that come with the same one share it. None if none has seen anything.
+        """
+        different = list({id(one): one for one in read if one is not None}.values())
+        if not different:
+            return None
+        longest = max(one.real.shape[1] for one in different)
+        missing = [longest - one.real.shape[1] for one in different]
+        samples = [number for number, one in enumerate(read) if one is not None]
+        place = {id(one): number for number, one in enumerate(different)}
+        shared = [place[id(read[number])] for number in samples]
+        device = different[0].tokens.device
+        return cls(
+            torch.cat([F.pad(s.tokens, (0, 0, 0, 0, 0, n)) for s, n in zip(different, missing)]),
+            torch.cat([F.pad(s.times, (0, n)) for s, n in zip(different, missing)]),
+            torch.cat([F.pad(s.real, (0, n)) for s, n in zip(different, missing)]),
+            torch.tensor(samples, device=device),
+            torch.tensor(shared, device=device),
+        )
 
 
 @dataclass(frozen=True)

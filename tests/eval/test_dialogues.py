@@ -10,6 +10,7 @@ from sama_plugin.eval.asking import answer_cases
 from sama_plugin.eval.cases import Case
 from sama_plugin.infer import together
 from sama_plugin.infer.grounding import Grounder
+from sama_plugin.nn.pointing import Pointer
 from tests.eval.test_twins import (  # noqa: F401
     ASKING,
     clip_cases,
@@ -77,6 +78,22 @@ def test_the_same_turn_of_all_is_one_batch(
     list(answer_cases(tiny_sama, cases, **{**ASKING, "masks": masks}))
     assert spoken == batches
     assert tracked == ([3, 3, 1] if masks else []), "of the answers that are scored, no others"
+
+
+@pytest.mark.parametrize("most", [1, 16])
+def test_frames_pass_the_pointer_once_a_video(tiny_sama, cases, talkative, monkeypatch, most):  # noqa: F811
+    """Whoever of those that begin together asks about them, in whatever turn, and whatever is
+    grounded."""
+    passed, seen = [], Pointer.seen
+
+    def sees(self, read):
+        passed.append(read.owner.tolist())
+        return seen(self, read)
+
+    monkeypatch.setattr(Pointer, "seen", sees)
+    scored = [one for one in cases if one.key != "end"]
+    list(answer_cases(tiny_sama, scored, together=most, **ASKING))
+    assert passed == [[0] * tiny_sama.config.frames.llm]
 
 
 def test_a_turn_that_fails_costs_its_own_conversation_only(tiny_sama, cases, talkative):  # noqa: F811

@@ -309,7 +309,7 @@ class Conformance:
         unread = [*ids, *first.ids, *more][first.past.get_seq_length() :]
         whole = generate(sama, [*ids, *first.ids, *more], batch, cache=cache, max_new_tokens=4)
         second = generate(
-            sama, unread, later, cache=cache, past=first.past, shown=first.read, max_new_tokens=4
+            sama, unread, later, cache=cache, past=first.past, shown=first.shown, max_new_tokens=4
         )
         assert second.ids == whole.ids
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 
 import pytest
@@ -14,8 +15,9 @@ from sama_plugin.infer.session import VideoSession
 from sama_plugin.infer.together import _fitting, ask_together
 from sama_plugin.infer.video import OpenVideo
 from sama_plugin.media.frames import FramePolicy
-from sama_plugin.model import generate_together
-from tests.infer.conftest import FRAMES
+from sama_plugin.model import generate, generate_together
+from sama_plugin.model.lanes import Lanes
+from tests.infer.conftest import FRAMES, TOKENIZER, speak_grammar
 
 FIRST = ("what moves?", "say at length what does the red star near @dot do?", "who?")
 SECOND = ("and now?", "@dot?", "where is it then?")
@@ -53,6 +55,41 @@ def test_an_answer_cut_short_is_cut_alike(sama, clip, length):
     states = [[one.turns[0].seg_states for one in side] for side in (alone, together)]
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(*states))
     assert [one.cached_tokens for one in alone] == [one.cached_tokens for one in together]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_who_has_said_enough_leaves_the_batch(sama, clip, monkeypatch, shared):
+    """And has the cache and the states that it has alone, in the next turn too."""
+    lengths = itertools.cycle((9, 3, 6))
+
+    def chooser(sampling, device):
+        say, most = speak_grammar(sampling, device), next(lengths)
+        return lambda logits, new: say(logits, new) if len(new) < most else TOKENIZER.eos_token_id
+
+    widths, read = [], Lanes.read
+
+    def reads(self, sama, ids, real):
+        widths.append(tuple(ids.shape))
+        return read(self, sama, ids, real)
+
+    monkeypatch.setattr(generate, "_chooser", chooser)
+    monkeypatch.setattr(Lanes, "read", reads)
+    quick = {"max_new_tokens": 20, "masks": False}
+    with OpenVideo(sama, clip) as video:
+        alone = [VideoSession(sama, clip) for _ in FIRST]
+        together = [VideoSession(sama, video if shared else clip) for _ in FIRST]
+        for session in (*alone, *together):
+            session.region("dot", frame=2, points=[(30, 20)])
+        for texts in (FIRST, SECOND):
+            wanted = [one.ask(text, **quick) for one, text in zip(alone, texts)]
+            found = ask_together(together, texts, **quick)
+            assert [one.ids for one in found] == [one.ids for one in wanted]
+    assert [len(one.ids) for one in found] == [10, 4, 7]
+    assert widths[-9:] == [(3, 1)] * 3 + [(2, 1)] * 3 + [(1, 1)] * 3
+    for one, other in zip(alone, together):
+        assert one.cached_tokens == other.cached_tokens and one.ids == other.ids
+        for turn, same in zip(one.turns, other.turns):
+            assert torch.allclose(turn.seg_states, same.seg_states, atol=1e-5)
 
 
 def test_events_say_whose_they_are(sama, clip):
@@ -146,14 +183,14 @@ def test_frames_are_known_however_they_were_read(sama, clip, tmp_path):
         assert one.shown is None
         one.ask("what moves?", max_new_tokens=LENGTH)
         wanted = one.shown
-        assert len(wanted.states) == len(one.plan.llm) and wanted.moment[-1] <= 1
+        assert wanted.tokens.shape[:2] == (1, len(one.plan.llm)) and wanted.times[0, -1] <= 1
         ask_together([other, third], ["what moves?", "who is red?"], max_new_tokens=LENGTH)
         taken_up = resume_session(sama, other.save(tmp_path / "talk.json"), clip)
         taken_up.seg_states(1)
         one.ask("and then?", max_new_tokens=LENGTH)
         for session in (one, other, third, taken_up):
-            assert torch.allclose(session.shown.states, wanted.states, atol=1e-5)
-            assert torch.equal(session.shown.moment, wanted.moment)
+            assert torch.allclose(session.shown.tokens, wanted.tokens, atol=1e-5)
+            assert torch.equal(session.shown.times, wanted.times)
         one.restart()
         one.ask("who?", max_new_tokens=LENGTH)
-        assert torch.allclose(one.shown.states, wanted.states, atol=1e-5)
+        assert torch.allclose(one.shown.tokens, wanted.tokens, atol=1e-5)

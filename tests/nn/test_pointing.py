@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from sama_plugin.nn.pointing import Pointer, ReadFrames, place_loss
+from sama_plugin.nn.pointing import Pointer, ReadFrames, Seen, place_loss
 
 GRID, CELLS, WIDTH = (3, 4), 12, 16
 
@@ -76,6 +76,28 @@ def test_a_sample_sees_its_own_frames_only(order):
         mine = frames.owner == sample
         own = ReadFrames(frames.states[mine], frames.moment[mine], torch.zeros(mine.sum()).long())
         alone = ask(made, own, [0], [0], [0.4], states[[sample]])
+        torch.testing.assert_close(together.points[[place]], alone.points, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(together.shares[[place]], alone.shares, atol=1e-5, rtol=1e-5)
+
+
+def test_conversations_that_share_their_frames_look_at_one_row():
+    made = pointer()
+    one, other = (made.seen(read(at, [0] * len(at))) for at in ([0.1, 0.5, 0.9], [0.0, 1.0]))
+    mine = [other, None, one, other]
+    seen = Seen.together(mine)
+    assert len(seen.tokens) == 2 and seen.rows(torch.arange(4)).tolist() == [0, -1, 1, 0]
+    assert Seen.together([None, None]) is None
+    states, own = torch.randn(4, WIDTH), torch.zeros(1).long()
+
+    def look(states, owner, seen):
+        asked = torch.arange(len(owner)), torch.full((len(owner),), 0.4)
+        with torch.no_grad():
+            return made(states, owner, seen, *asked, lambda points: points)
+
+    together = look(states, torch.arange(4), seen)
+    assert together.found.tolist() == [True, False, True, True]
+    for place in (0, 2, 3):
+        alone = look(states[[place]], own, mine[place])
         torch.testing.assert_close(together.points[[place]], alone.points, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(together.shares[[place]], alone.shares, atol=1e-5, rtol=1e-5)
 
