@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Any, Mapping
 
 import torch
+import transformers
 
 from sama_plugin.errors import CheckpointError
 from sama_plugin.model.importers.rules import Rule, drop, prefixed, twice
 from sama_plugin.segment.sam2_hf_config import build_hf_sam2
 from sama_plugin.segment.sam2_names import to_meta
-from sama_plugin.segment.sizes import SIZES, Sam2Sizes
+from sama_plugin.segment.sizes import SIZES, Sam2Sizes, build_sam2
 
 Shape = tuple[int, ...]
 _INSIDE = r"grounding_encoder\.sam2_model\."
@@ -95,7 +96,14 @@ def name_of(sizes: Sam2Sizes, source: Any) -> str:
 
 
 def expected(sizes: Sam2Sizes) -> dict[str, Shape]:
-    """Names and shapes of a SAM2, as "segmenter:name"."""
+    """Names and shapes of a SAM2, as "segmenter:name": of transformers' classes, or of Meta's where
+    transformers is older than 4.56.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    if not hasattr(transformers, "Sam2VideoModel"):
+        return prefixed("segmenter", build_sam2(sizes).state_dict())
     with torch.device("meta"):
         return prefixed("segmenter", to_meta(build_hf_sam2(sizes).state_dict()))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from sama_plugin.cli import import_
 from sama_plugin.dialog.tokens import NEW_TOKENS
 from sama_plugin.errors import CheckpointError, OutputError
 from sama_plugin.hosts.precision import dtype_option
+from sama_plugin.model.importers import sam2
 from sama_plugin.model.importers.bring import LAYOUTS, bring
 from sama_plugin.model.importers.shards import Checkpoint, ShardWriter
 from sama_plugin.nn.names import released_name
@@ -98,6 +100,7 @@ def test_sama_becomes_host_segmenter_and_adapter(tmp_path, architecture, vocabul
     torch.testing.assert_close(adapter["region.absent"], torch.stack([region.visual.bias, shape]))
     filled = {"adapter:region.absent", "adapter:region.absent_rows"}
     assert set(done.plan.filled) == filled
+    assert done.plan.notes == ()
     described = json.loads((tmp_path / "to/sama_adapter/config.json").read_text())
     assert described["tokens"] == list(NEW_TOKENS) and described["width"] == synthetic.WIDTH
     assert described["settings"]["compat"] == "released"
@@ -118,6 +121,8 @@ def test_sa2va_has_no_aggregator(tmp_path):
     described = json.loads((tmp_path / "to/sama_adapter/config.json").read_text())
     kinds = [described["settings"][part]["kind"] for part in ("aggregator", "region")]
     assert kinds == ["none", "sa2va"]
+    report = json.loads((tmp_path / "to/import_report.json").read_text())
+    assert len(report["notes"]) == 1 and "counted from 1" in report["notes"][0]
 
 
 def test_sam2_of_both_families(tmp_path):
@@ -130,6 +135,13 @@ def test_sam2_of_both_families(tmp_path):
     source = synthetic.write(tmp_path / "hf", to_hf(state))
     assert bring(source, tmp_path / "two").layout == "hf_sam2"
     equal(load_file(tmp_path / "two/segmenter.safetensors"), state)
+
+
+def test_sam2_is_read_by_meta_s_classes_where_transformers_has_none(monkeypatch):
+    newer = sam2.expected(synthetic.SIZES_INSIDE)
+    monkeypatch.setattr(sam2, "transformers", SimpleNamespace())
+    monkeypatch.delattr(sam2, "build_hf_sam2")
+    assert sam2.expected(synthetic.SIZES_INSIDE) == newer
 
 
 def test_instructblip_gives_the_spatial_qformer(tmp_path):
