@@ -73,6 +73,19 @@ def test_our_samples_train_beside_the_host_s(files, tmp_path, own, capsys, scrip
     assert (tmp_path / "out" / "sama_adapter").is_dir()
 
 
+def test_like_lengths_go_together_and_no_record_is_read(files, tmp_path, own, monkeypatch):  # noqa: F811
+    """One batch of everything falls in length, where the tree leaves the order to transformers."""
+    more, meta = own["more"], own["meta_path"]
+    changes = {"per_device_train_batch_size": 7, "group_by_length": True, "max_steps": 1}
+    trainer = run(files, tmp_path / "out", *more, meta_path=meta, **changes)
+    dataset = trainer.train_dataset
+    lengths = list(itertools.chain(*(part.length for part in dataset.datasets)))
+    monkeypatch.setattr(type(dataset), "__getitem__", None)
+    order = list(trainer._get_train_sampler())
+    assert sorted(order) == list(range(7))
+    assert [lengths[number] for number in order] == sorted(lengths, reverse=True)
+
+
 class Records(list):
     """A dataset of so many records."""
 

@@ -27,6 +27,10 @@ ONE_ROW = (
     "--use_packed_ds True with {} rows a batch: the packed attention of this host takes one. Set "
     "--per_device_train_batch_size 1; --max_packed_tokens says how much a row holds"
 )
+NO_LENGTHS = (
+    "--group_by_length True with --use_packed_ds True: packed rows are filled as samples are drawn "
+    "and have no lengths to group by. Leave one of the two out"
+)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Mapping, Optional
 
+import torch
 from transformers import Trainer
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from sama_plugin.bridges.agreement import check_ranks
-from sama_plugin.bridges.internvl_chat.packed_batch import ONE_ROW
+from sama_plugin.bridges.internvl_chat.packed_batch import NO_LENGTHS, ONE_ROW
 from sama_plugin.bridges.internvl_chat.packed_rows import PackedRows
 from sama_plugin.bridges.internvl_chat.separation import (
     Separation,
@@ -50,8 +52,11 @@ class InternVLChatTrainer(SamaTraining, Trainer):
             kwargs["processing_class"] = kwargs.pop(INPUT)
         super().__init__(*args, **kwargs)
         sama = attached(self.model)
-        if isinstance(self.train_dataset, PackedRows) and self.args.train_batch_size != 1:
-            raise PluginError(ONE_ROW.format(self.args.train_batch_size))
+        if isinstance(self.train_dataset, PackedRows):
+            if self.args.train_batch_size != 1:
+                raise PluginError(ONE_ROW.format(self.args.train_batch_size))
+            if self._by_length():
+                raise PluginError(NO_LENGTHS)
         sama.config.lora = lora_settings(sama)
         self.start_sama(sama)
         self.bad_records.allowed.update(self.allowed)
@@ -67,6 +72,26 @@ class InternVLChatTrainer(SamaTraining, Trainer):
             note = f"samples are told apart by {self.separation.name}"
             (self.ledger or Ledger()).note("packed rows", note)
         return self.separation.tell(inputs, language_dtype(self.sama))
+
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Any:
+        """Records of like length together (`--group_by_length`), by the lengths that the datasets
+        of the host hold for that.
+
+        `internvl_chat` puts such a sampler into `Trainer`. gpt_oss left that to transformers, which
+        up to 4.57 reads every record to measure it and takes none but dicts, and in 5 has no such
+        flag.
+        """
+        stock = Trainer._get_train_sampler.__module__ == Trainer.__module__
+        if not (stock and self._by_length()):
+            return super()._get_train_sampler(*args, **kwargs)
+        lengths = [length for part in self.train_dataset.datasets for length in part.length]
+        rows = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        same = torch.Generator().manual_seed(seed)  # on all ranks, which take turns in one order
+        return LengthGroupedSampler(rows, lengths=lengths, generator=same)
+
+    def _by_length(self) -> bool:
+        return getattr(self.args, "group_by_length", False)
 
     def __getattr__(self, name: str) -> Any:
         """The host's sampler asks for `tokenizer`, which newer Trainers have not."""

@@ -75,10 +75,11 @@ def test_two_ranks_train_together_and_one_saves(tmp_path, variable, stack, famil
 
 
 def test_internvl35_on_the_stack_it_pins(tmp_path):
+    """With the lengths of its datasets (--group_by_length), which this stack would not take."""
     root = folder_of("SAMA_INTERNVL35_ROOT", "InternVL/internvl_chat_gpt_oss of a checkout")
     overlay = site("pinned35")
     python(["-m", HELPER, "make", tmp_path, root, "qwen3"], root, overlay)
-    said = launch(tmp_path, root, overlay, 6, module=AVERAGING, group_by_length=False)
+    said = launch(tmp_path, root, overlay, 6, module=AVERAGING)
     values = losses(said, "loss_mask_dice")
     assert len(values) == 6 and values[-1] < 0.8 * values[0], values
     found = report(python(["-m", HELPER, "chat", tmp_path, root], root, overlay))
