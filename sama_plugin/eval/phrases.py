@@ -1,5 +1,8 @@
 """How alike two phrases are, in [0, 1]: the similarity behind Recall.
 
+Corrected readings compare a reference phrase with its mask to a phrase of the answer with its mask
+(`paired`); released ones count phrases in the text and masks apart.
+
 "words" needs no model: the F1 of the phrases' content words. A path or hub id of a BERT-like model
 gives the released rule: cosine of its mean-pooled last layer (the public code uses
 bert-base-uncased). The two are different metrics; a summary says which was used.
@@ -7,12 +10,16 @@ bert-base-uncased). The two are different metrics; a summary says which was used
 
 from __future__ import annotations
 
-from typing import Callable, Sequence
+from typing import TYPE_CHECKING, Callable, Sequence
 
 import numpy as np
 
 from sama_plugin.errors import ConfigError
 from sama_plugin.eval.tubes import content
+
+if TYPE_CHECKING:
+    from sama_plugin.dialog.sample import Target
+    from sama_plugin.eval.asking import Prediction
 
 Similarity = Callable[[Sequence[str], Sequence[str]], np.ndarray]
 """(references, predictions) to a (R, P) matrix."""
@@ -23,6 +30,26 @@ WORDS = "words"
 def open_similarity(name: str) -> Similarity:
     """ "words", or the model of that path or hub id."""
     return word_overlap if name == WORDS else Embedded(name)
+
+
+def paired(
+    targets: Sequence[Target], prediction: Prediction, ious: np.ndarray, similarity: Similarity
+) -> tuple[np.ndarray, np.ndarray]:
+    """(IoU, similarity), both (reference phrases, masks of the answer) and indexed alike: a phrase
+    without a mask, or a mask without a phrase, is like nothing.
+
+    Args:
+        ious: (references with a mask, masks of the answer).
+    """
+    drawn = [number for number, target in enumerate(targets) if target.track is not None]
+    whole = np.zeros((len(targets), ious.shape[1]))
+    whole[drawn] = ious
+    said = [phrase.strip().lower() for phrase in prediction.phrases]
+    alike = similarity([target.phrase.strip().lower() for target in targets], said)
+    table = np.zeros(whole.shape)
+    for column, phrase in enumerate(said[: whole.shape[1]]):
+        table[:, column] = alike[:, column] if phrase else 0
+    return whole, table
 
 
 def word_overlap(references: Sequence[str], predictions: Sequence[str]) -> np.ndarray:

@@ -27,7 +27,8 @@ def world(tmp_path_factory):
 def perfect(case):
     turn = case.sample.turns[-1]
     tracks = tuple(target.track for target in turn.targets)
-    return Prediction(case.key, turn.assistant, turn.assistant, tracks=tracks)
+    phrases = tuple(target.phrase for target in turn.targets)
+    return Prediction(case.key, turn.assistant, turn.assistant, phrases, tracks)
 
 
 def test_a_document_is_its_case(world):

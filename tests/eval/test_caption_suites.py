@@ -13,6 +13,7 @@ from sama_plugin.dialog.sample import Media, Sample, Target, Turn
 from sama_plugin.eval import harness
 from sama_plugin.eval.asking import Prediction
 from sama_plugin.eval.benchmarks import SUITES, Means, gcg, region_categories
+from sama_plugin.eval.cases import Case
 from sama_plugin.eval.judge import NoJudge
 from sama_plugin.eval.phrases import word_overlap
 from sama_plugin.media.masks import encode
@@ -50,6 +51,7 @@ class TestGcg:
                 c.key: Prediction(
                     c.key,
                     c.sample.turns[0].assistant,
+                    phrases=tuple(t.phrase for t in c.sample.turns[0].targets),
                     tracks=tuple(t.track for t in c.sample.turns[0].targets),
                 )
                 for c in found.cases
@@ -75,8 +77,9 @@ class TestGcg:
             answers, tables = {}, {}
             for key, record in inputs.items():
                 tracks = (MaskTrack(rle["size"], 1, {0: rle}) for rle in record["pred_masks"])
-                phrases = "".join(f"<p> {key}/{n} </p>" for n in range(len(record["pred_labels"])))
-                answers[key] = Prediction(key, phrases, tracks=tuple(tracks))
+                phrases = tuple(f"{key}/{n}" for n in range(len(record["pred_labels"])))
+                text = "".join(f"<p> {phrase} </p>" for phrase in phrases)
+                answers[key] = Prediction(key, text, phrases=phrases, tracks=tuple(tracks))
                 tables[key] = record
 
             def similarity(wanted, said, tables=tables):
@@ -106,6 +109,20 @@ class TestGcg:
             harness.read_material("gcg", tmp_path / "val_gcg_coco_caption_gt.json", tmp_path)
 
 
+@pytest.mark.parametrize("name", ["gcg", "sama-bench-g"])
+def test_corrected_recall_looks_at_a_phrase_and_its_own_mask(name):
+    """An ungrounded phrase of the answer, or a reference without a mask, moves nothing."""
+    dog, ball = (MaskTrack.from_masks(square(place)[None]) for place in (1, 9))
+    targets = (Target("the sky", None), Target("the dog", dog), Target("the ball", ball))
+    words = "<p> the sky </p> [SEG] <p> the dog </p> [SEG] <p> the ball </p> [SEG]"
+    turn = Turn("Describe.", words, targets=targets)
+    case = Case("one", Sample("one", Media("image", "a.jpg"), (turn,)))
+    said = "<p> nobody </p> and <p> the ball </p> [SEG] and [SEG]"
+    answer = Prediction("one", said, phrases=("the ball", ""), tracks=(ball, dog))
+    values = numbers(SUITES.get(name).score([case], {"one": answer}, MEANS))
+    assert values["Recall", "corrected"] == pytest.approx(1 / 3)
+
+
 def test_video_gcg_reads_our_lines(tmp_path):
     frames = np.zeros((3, 20, 24, 3), np.uint8)
     np.save(tmp_path / "clip.npy", frames)
@@ -114,7 +131,7 @@ def test_video_gcg_reads_our_lines(tmp_path):
     sample = Sample("one", Media("video", str(tmp_path / "clip.npy")), (turn,))
     sama.write([sample], tmp_path / "gcg.jsonl", tmp_path)
     found = harness.read_material("gcg-video", tmp_path / "gcg.jsonl", tmp_path)
-    answer = Prediction("one", turn.assistant, tracks=(track,))
+    answer = Prediction("one", turn.assistant, phrases=("A dog",), tracks=(track,))
     values = numbers(SUITES.get("gcg-video").score(found.cases, {"one": answer}, MEANS))
     assert values["mIoU", "corrected"] == values["Recall", "corrected"] == 1
 

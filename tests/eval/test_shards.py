@@ -25,8 +25,13 @@ def shards(sama_data):
 def perfect_but_for_lvvis(cases):
     for case in cases:
         turn = case.sample.turns[-1]
-        tracks = tuple(target.track for target in turn.targets) if case.kind != "lvvis" else ()
-        yield Prediction(case.key, turn.assistant, tracks=tracks)
+        found = turn.targets if case.kind != "lvvis" else ()
+        yield Prediction(
+            case.key,
+            turn.assistant,
+            phrases=tuple(target.phrase for target in found),
+            tracks=tuple(target.track for target in found),
+        )
 
 
 def test_shards_are_one_benchmark_with_types(shards, sama_data, tmp_path, monkeypatch):

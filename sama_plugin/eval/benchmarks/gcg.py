@@ -23,6 +23,7 @@ from sama_plugin.eval.asking import Prediction
 from sama_plugin.eval.benchmarks import Means, Selection
 from sama_plugin.eval.benchmarks.captioning import add_corpus
 from sama_plugin.eval.cases import Case
+from sama_plugin.eval.phrases import paired
 from sama_plugin.eval.sama_bench_g import cleaned, phrases_of
 from sama_plugin.eval.scoreboard import Scoreboard
 from sama_plugin.media.masks import RLE, encode
@@ -56,6 +57,7 @@ def score(cases: Sequence[Case], predictions: Mapping[str, Prediction], means: M
         answer = case.sample.turns[-1].assistant or ""
         texts[case.key] = cleaned(answer), cleaned(prediction.text)
         _add(board, case, picture)
+        _add_corrected_recall(board, case, prediction, picture, means)
     for name, value in gcg.average_precision(pictures).items():
         board.whole(name, "released", value, len(cases))
     add_corpus(board, cases, texts)
@@ -68,13 +70,21 @@ def _add(board: Scoreboard, case: Case, picture: gcg.Picture) -> None:
     board.add("mIoU", "corrected", *place, gcg.miou_corrected(ious))
     phrases = picture.similarity.shape[0]
     rows, columns = (min(pair) for pair in zip(ious.shape, picture.similarity.shape))
-    pair = ious[:rows, :columns], picture.similarity[:rows, :columns]
-    for reading, rule in (
-        ("released", gcg.recalled_released),
-        ("corrected", gcg.recalled_corrected),
-    ):
-        if phrases:
-            board.add("Recall", reading, *place, len(rule(*pair)) / phrases, weight=phrases)
+    if phrases:
+        hits = gcg.recalled_released(ious[:rows, :columns], picture.similarity[:rows, :columns])
+        board.add("Recall", "released", *place, len(hits) / phrases, weight=phrases)
+
+
+def _add_corrected_recall(
+    board: Scoreboard, case: Case, prediction: Prediction, picture: gcg.Picture, means: Means
+) -> None:
+    targets = case.sample.turns[-1].targets
+    if targets:
+        hits = gcg.recalled_corrected(
+            *paired(targets, prediction, picture.ious(), means.similarity)
+        )
+        place, count = (case.key, case.video), len(targets)
+        board.add("Recall", "corrected", *place, len(hits) / count, weight=count)
 
 
 def _picture(board: Scoreboard, case: Case, prediction: Prediction, means: Means) -> gcg.Picture:

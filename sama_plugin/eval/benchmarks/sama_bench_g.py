@@ -28,6 +28,7 @@ from sama_plugin.eval.asking import Prediction
 from sama_plugin.eval.benchmarks import Means, Selection
 from sama_plugin.eval.benchmarks.captioning import add_captions, add_clair
 from sama_plugin.eval.cases import Case, by_video
+from sama_plugin.eval.phrases import paired
 from sama_plugin.eval.scoreboard import Scoreboard
 from sama_plugin.eval.track_ious import track_ious
 
@@ -64,9 +65,14 @@ def score(cases: Sequence[Case], predictions: Mapping[str, Prediction], means: M
     texts = {}
     for video, group in by_video(cases).items():
         questions, kind = [], group[0].kind
+        pairs = []
         for case in group:
             prediction = predictions[case.key]
-            questions.append(_question(case, prediction, means, board))
+            question = _question(case, prediction, means, board)
+            questions.append(question)
+            targets = case.sample.turns[-1].targets
+            grounded = paired(targets, prediction, question.ious, means.similarity)
+            pairs.append(metrics.Question(*grounded))
             answer = case.sample.turns[-1].assistant or ""
             texts[case.key] = metrics.cleaned(answer), metrics.cleaned(prediction.text)
         released = [metrics.miou_released(one) for one in questions]
@@ -77,7 +83,7 @@ def score(cases: Sequence[Case], predictions: Mapping[str, Prediction], means: M
         recalled = [metrics.recall_released(one) for one in questions]
         board.add("Recall", "released", video, video, metrics.video_recall(recalled), kind=kind)
         board.counts["questions the released Recall skips"] += sum(not r.phrases for r in recalled)
-        recalled = [metrics.recall_corrected(one) for one in questions]
+        recalled = [metrics.recall_corrected(one) for one in pairs]
         if any(one.phrases for one in recalled):  # else there is nothing to recall in this video
             board.add(
                 "Recall", "corrected", video, video, metrics.video_recall(recalled), kind=kind
