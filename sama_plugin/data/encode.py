@@ -106,9 +106,9 @@ class Encoder:
         pointing: Pointing = inline,
     ):
         self.wording = wording or HostWording(adapter)
-        self.text = TextEncoder(tokenizer)
-        self.ids = token_ids(tokenizer)
         self.template = ChatTemplate.probe(tokenizer)
+        self.text = TextEncoder(tokenizer, self.template.controls)
+        self.ids = token_ids(tokenizer)
         self.adapter = adapter
         self.image_token = adapter.image_token()
         self.tokens_per_frame = tokens_per_frame
@@ -155,14 +155,14 @@ class Encoder:
         segments: list[Segment] = []
         if first:
             for text, trusted in self.template.opening(system):
-                segments += self._literal(text) if trusted else (Segment("text", text),)
+                segments += self._literal(text) if trusted else self._typed(Segment("text", text))
             segments += self._visual(plan, media)
         else:
             segments += self._literal(self.template.assistant_close + self.template.user_open)
         segments += spans.context(len(plan.aggregator), self.wording.context_end(len(turn.regions)))
         touching = bool(segments) and not segments[-1].text.endswith("\n")
         asked = self.pointing(turn.user, self._slots(turn.regions, slots), touching)
-        segments += self._with_images(asked) if media.kind == "images" else asked
+        segments += self._typed(*(self._with_images(asked) if media.kind == "images" else asked))
         segments += self._literal(self.template.assistant_open)
         return spans.lay(segments, self.text)
 
@@ -174,7 +174,7 @@ class Encoder:
             Segment(segment.kind, segment.text, supervised=True)
             for segment in self._literal(self.template.end)
         ]
-        return spans.lay([*body, *end], self.text)
+        return spans.lay([*self._typed(*body), *end], self.text)
 
     def question(self, user: str) -> Question:
         """The words of a turn for the aggregator, two rows for a region. Never empty."""
@@ -214,6 +214,9 @@ class Encoder:
                 text = text[1:] if image and text.startswith("\n") else text
                 segments.append(Segment("text", text))
         return segments
+
+    def _typed(self, *words: Segment) -> list[Segment]:
+        return spans.typed(words, self.text)
 
     def _literal(self, text: str) -> tuple[Segment, ...]:
         return spans.literal(self.text, text, self.image_token)

@@ -38,13 +38,14 @@ class Segment:
     kind: "text" (people's words, specials split), "special" (template or mark text, specials are
     tokens), or a slot
     kind: "image", "region", "context", "seg" (`count` times the token `text`). `supervised` puts a
-    loss on the run.
+    loss on the run. `apart`: text that goes on in the middle of a word, encoded by itself.
     """
 
     kind: str
     text: str
     count: int = 1
     supervised: bool = False
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,18 @@ def literal(encoder: TextEncoder, text: str, image_token: str) -> tuple[Segment,
     return tuple(segments)
 
 
+def typed(segments: Iterable[Segment], encoder: TextEncoder) -> list[Segment]:
+    """People's words, cut inside every control of the template that they hold; the template's own
+    text does not go through here.
+    """
+    found: list[Segment] = []
+    for segment in segments:
+        pieces = encoder.apart(segment.text) if segment.kind == "text" else [segment.text]
+        for number, piece in enumerate(pieces):
+            found.append(dataclasses.replace(segment, text=piece, apart=number > 0))
+    return found
+
+
 def lay(segments: Iterable[Segment], encoder: TextEncoder) -> Layout:
     """Token ids, labels and slots of a list of segments."""
     layout = Layout()
@@ -164,14 +177,15 @@ def check_slots(layout: Layout, expected: Mapping[str, int], sample_id: str) -> 
 
 
 def _same_voice(left: Segment, right: Segment) -> bool:
-    return left.supervised == right.supervised
+    return left.supervised == right.supervised and not right.apart
 
 
 def _add(layout: Layout, segment: Optional[Segment], encoder: TextEncoder) -> None:
     if segment is None or segment.count == 0:
         return
     if segment.kind == "text":
-        ids = encoder.plain(segment.text)
+        encode = encoder.continued if segment.apart else encoder.plain
+        ids = encode(segment.text)
     else:
         ids = [encoder.ids[segment.text]] * segment.count
     layout.add(ids, segment.kind, segment.supervised)

@@ -9,11 +9,15 @@ prompt does: what training sees is what generation continues. Used by `data/enco
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from sama_plugin.errors import HostError
 from sama_plugin.logs import warn_once
+
+_CONTROL = re.compile(r"<[^<>\s]+>|\[/?\w+\]|(?<![^\s>\]])[A-Z]\w*:")
+"""What steers a host wherever it stands: marks in brackets, and names of speakers ("USER:")."""
 
 _SYSTEM, _FIRST, _ANSWER, _SECOND = "sYs5eNt1nel", "uSr5eNt1nel", "aNs5eNt1nel", "nXt5eNt1nel"
 
@@ -38,6 +42,15 @@ class ChatTemplate:
     """What ends an answer, a token or words (`stops.py`); supervised."""
     assistant_close: str
     """What follows `end` before the next turn (often a newline); not supervised."""
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Strings by which the template says who speaks and when an answer ends. They may be
+        tokens, or, on a tokenizer that does not know them, words.
+        """
+        whole = (self.start, self.system_open, self.system_close, self.user_open)
+        whole += (self.assistant_open, self.end, self.assistant_close)
+        return tuple(dict.fromkeys(one for text in whole for one in _CONTROL.findall(text or "")))
 
     def opening(self, system: Optional[str]) -> tuple[tuple[str, bool], ...]:
         """Pieces before the first question as (text, literal); not literal: a user's words."""
