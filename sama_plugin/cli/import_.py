@@ -1,8 +1,9 @@
 """Bring published weights into the plugin's layout; every tensor is accounted for.
 
-SRC is a folder or a file: SAMA, Sa2VA (InternVL families), remote-code InternVL, SAM2 of Meta or of
-transformers, InstructBLIP's Q-Former, VideoRefer's region encoder. Unknown or missing tensors are
-errors, and then nothing is written. `import_report.json` lists what became of each.
+SRC is a folder or a file: SAMA, Sa2VA (InternVL and Qwen-VL families), remote-code InternVL, SAM2
+of Meta or of transformers, InstructBLIP's Q-Former, VideoRefer's region encoder. Unknown or missing
+tensors are errors, and then nothing is written. `import_report.json` lists what became of each, and
+what the model cannot do.
 """
 
 from __future__ import annotations
@@ -29,5 +30,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"  dropped {name}: {reason}")
     for name, reason in [*done.plan.filled.items()][:8]:
         print(f"  filled {name}: {reason}")
+    for note in done.plan.notes:
+        print(f"  note: {note}")
     print(f"written to {done.folder}; every tensor is in import_report.json")
     return 0

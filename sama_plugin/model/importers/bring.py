@@ -126,6 +126,7 @@ def _sama(source: Checkpoint, folder: Path, limit: int) -> Plan:
     native = inside.native_config(source)
     expected = sama.expected(source, config)
     plan = make_plan(source, sama.rules(source, expected), expected, sama.filled(source, expected))
+    plan.notes = sama.notes(source)
     rows = sama.rows_of(source)
     host, adapter = _sub(folder, "host"), _sub(folder, FOLDER)
     made = {**rows, **_made(source, config, plan)}

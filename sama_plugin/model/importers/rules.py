@@ -78,12 +78,14 @@ class Plan:
     """What becomes of every tensor of a checkpoint.
 
     moves: source name to (targets, split). dropped: source name to the reason. filled: expected
-    names that no source gives and that the importer makes, with the reason.
+    names that no source gives and that the importer makes, with the reason. notes: what the
+    result does otherwise than the source, or not at all, for people.
     """
 
     moves: dict[str, tuple[tuple[str, ...], Split]] = field(default_factory=dict)
     dropped: dict[str, str] = field(default_factory=dict)
     filled: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def used(self) -> list[str]:
@@ -102,6 +104,7 @@ class Plan:
             "renamed": {source: list(targets) for source, targets in self.renamed.items()},
             "dropped": self.dropped,
             "filled": self.filled,
+            "notes": list(self.notes),
         }
 
     def summary(self) -> str:

@@ -35,6 +35,17 @@ _ABSENT = "what the released code computes for a mask that covers nothing"
 _NEW = "the released model has no such part; initial values"
 
 
+_UNTRAINED_REGIONS = (
+    "Sa2VA on Qwen never learnt to look at regions: the region encoder is new and untrained. Masks "
+    "come out as released; what is pointed at is read as noise until the encoder is trained"
+)
+_COUNTED_REGIONS = (
+    "the regions of each question are counted from 1, as in Sa2VA's own code: region1 of a later "
+    "question is another thing than region1 of the first. It learnt regions on masks in images, "
+    "one question each"
+)
+
+
 def is_sama(source: Checkpoint) -> bool:
     """SAMA has an aggregator."""
     return "spatial_Qformer_query_tokens" in source
@@ -130,6 +141,13 @@ def modules_of(source: Checkpoint, config: SamaConfig) -> nn.ModuleDict:
             "seg_head": SegHead(width, prompt_dim),
         }
     )
+
+
+def notes(source: Checkpoint) -> tuple[str, ...]:
+    """What users of the imported model should know about pointing at things."""
+    if is_sama(source):
+        return ()
+    return (_COUNTED_REGIONS if host_of(source) is internvl else _UNTRAINED_REGIONS,)
 
 
 def rules(source: Checkpoint, ours: Mapping[str, Any]) -> tuple[Rule, ...]:

@@ -106,6 +106,7 @@ def test_sa2va_on_qwen(tmp_path, family, spelling):
     tokenizer.save_pretrained(str(source))
     done = bring(source, tmp_path / "to")
     assert done.layout == "sa2va" and not done.plan.dropped
+    assert "never learnt" in done.plan.notes[0]
     sama = load_sama(str(tmp_path / "to/host"), tmp_path / "to/sama_adapter")
     ids = torch.tensor([tokenizer("what does the dog do")["input_ids"]])
     with torch.no_grad():
