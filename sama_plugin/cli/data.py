@@ -95,6 +95,8 @@ def _peek(args: argparse.Namespace) -> int:
     from sama_plugin.data.regions import region_rule
     from sama_plugin.data.sources import open_source
 
+    if args.samples < 1:
+        raise ConfigError(f"--samples is {args.samples}; give 1 or more")
     sources, config = _sources(args)
     encoder, grid = _encoder(args.model)
     rng = np.random.default_rng(0)
@@ -117,7 +119,13 @@ def _convert(args: argparse.Namespace) -> int:
     writer = FORMATS.get(args.to)
     if not hasattr(writer, "write"):
         raise ConfigError(f"format {args.to!r} is read only; --to sama holds every feature")
-    (source,), _ = _sources(args)
+    sources, _ = _sources(args)
+    if len(sources) > 1:
+        raise ConfigError(
+            f"convert writes one file from one source, {args.source} names {len(sources)}; give an "
+            "annotation file and its --format"
+        )
+    source = sources[0]
     root = source.root or Path(source.path).parent
     report: Any = Quarantine() if args.keep_good else Strict()
     samples = read_samples(source.format, source.path, root, report, **source.options)
@@ -182,6 +190,8 @@ def _sources(args: argparse.Namespace) -> tuple[list[Any], Any]:
         from sama_plugin.train.config import TrainConfig
 
         config, _ = load_yaml(TrainConfig, args.source)
+        if not config.data:
+            raise ConfigError(f"{args.source} names no data; list its sources under `data`")
         limited = [dataclasses.replace(one, limit=args.limit or one.limit) for one in config.data]
         return limited, config.sama
     options = dict(_option(text) for text in args.option)

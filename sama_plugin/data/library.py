@@ -123,11 +123,10 @@ def _facts(path: str, changed: int) -> Union[Facts, str]:
 
 def _look(path: str) -> Facts:
     if os.path.isdir(path):
-        from PIL import Image
+        from sama_plugin.media.pictures import picture_size
 
         files = frame_files(path)
-        with Image.open(files[0]) as image:
-            return Facts(len(files), image.height, image.width)
+        return Facts(len(files), *picture_size(files[0]))
     reader = open_video(path)
     try:
         height, width = reader.size

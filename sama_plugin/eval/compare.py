@@ -7,6 +7,7 @@ benchmarks or of different data files are refused. Used by `sama eval compare`.
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterator, Union
@@ -73,15 +74,22 @@ def table(rows: list[Row]) -> str:
 
 
 def _summary(folder: Union[str, Path]) -> dict[str, Any]:
-    try:
-        return json.loads((Path(folder) / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{folder} holds no results of `sama eval` ({SUMMARY}: {error}); run the benchmark "
-            "with --out first"
-        ) from error
+    with _results(folder, SUMMARY):
+        found = json.loads((Path(folder) / SUMMARY).read_text(encoding="utf-8"))
+        return {"benchmark": found["benchmark"], "settings": dict(found["settings"])}
 
 
 def _lines(folder: Union[str, Path]) -> Iterator[dict[str, Any]]:
-    with open(Path(folder) / SCORES, encoding="utf-8") as stream:
+    with _results(folder, SCORES), open(Path(folder) / SCORES, encoding="utf-8") as stream:
         yield from map(json.loads, stream)
+
+
+@contextmanager
+def _results(folder: Union[str, Path], file: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{folder} holds no results of `sama eval` ({file}: {type(error).__name__}: {error}); "
+            "run the benchmark with --out first"
+        ) from error

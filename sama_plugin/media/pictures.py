@@ -7,6 +7,7 @@ at a time.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterator, Optional, Sequence, Union
 
@@ -23,6 +24,8 @@ _UNREADABLE = (
     UnidentifiedImageError,
     Image.DecompressionBombError,
 )
+
+_ORIENTATION = 0x0112  # EXIF: how the camera was held
 
 
 class ArrayReader(VideoReader):
@@ -145,13 +148,21 @@ def read_picture(picture: Union[str, Path, Image.Image, np.ndarray]) -> np.ndarr
         return picture
     if isinstance(picture, Image.Image):
         return _upright(picture)
-    try:
-        with Image.open(picture) as opened:
-            return _upright(opened)
-    except FileNotFoundError as error:
-        raise MediaError(f"there is no file {picture}") from error
-    except (*_UNREADABLE, AttributeError) as error:
-        raise MediaError(f"{picture} is not a picture that can be read: {error}") from error
+    with _opened(picture) as opened:
+        return _upright(opened)
+
+
+def picture_size(path: Union[str, Path]) -> tuple[int, int]:
+    """(height, width) of what `read_picture` would give; only the file's header is read.
+
+    Raises:
+        MediaError: missing, empty or not a picture.
+    """
+    with _opened(path) as opened:
+        # Pillow decodes a whole PNG to look for EXIF behind its pixels
+        known = opened.format != "PNG" or "exif" in opened.info
+        sideways = known and opened.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
+        return (opened.width, opened.height) if sideways else (opened.height, opened.width)
 
 
 def load_npy(path: Path) -> np.ndarray:
@@ -160,6 +171,17 @@ def load_npy(path: Path) -> np.ndarray:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise MediaError(f"{path} is not a numpy array that can be read: {error}") from error
+
+
+@contextmanager
+def _opened(path: Union[str, Path]) -> Iterator[Image.Image]:
+    try:
+        with Image.open(path) as opened:
+            yield opened
+    except FileNotFoundError as error:
+        raise MediaError(f"there is no file {path}") from error
+    except (*_UNREADABLE, AttributeError) as error:
+        raise MediaError(f"{path} is not a picture that can be read: {error}") from error
 
 
 def _upright(picture: Image.Image) -> np.ndarray:

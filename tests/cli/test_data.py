@@ -50,10 +50,17 @@ def test_check_reads_the_sources_of_a_training_run(folder, capsys):
         ["check", "good.jsonl", "--format", "samma"],
         ["check", "good.jsonl", "--format", "sama", "--option", "x"],
         ["convert", "mixed.jsonl", "out.jsonl", "--format", "sama"],
+        ["convert", "two.yaml", "out.jsonl"],
+        ["peek", "good.jsonl", "--format", "sama", "--samples", "0"],
+        ["check", "none.yaml"],
     ],
 )
 def test_what_cannot_be_done_is_one_message(folder, arguments, capsys):
-    paths = [str(folder / word) if word.endswith(".jsonl") else word for word in arguments]
+    source = {"format": "sama", "path": str(folder / "good.jsonl")}
+    for name, sources in (("none", []), ("two", [source, source])):
+        (folder / f"{name}.yaml").write_text(json.dumps({"data": sources}))
+    named = (".jsonl", ".yaml")
+    paths = [str(folder / word) if word.endswith(named) else word for word in arguments]
     assert cli.main(["data", *paths]) == 2
     assert capsys.readouterr().err.startswith("sama: ")
     assert not (folder / "out.jsonl").exists()

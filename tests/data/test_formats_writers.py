@@ -29,6 +29,7 @@ from sama_plugin.dialog.sample import Media, Region, Sample, Target, Turn
 from sama_plugin.errors import DataError, OutputError
 from sama_plugin.media import masks
 from sama_plugin.media.prompts import RegionPrompt
+from sama_plugin.media.video import open_video
 from tests.data.factories import (
     FRAMES,
     grounded_sample,
@@ -310,6 +311,25 @@ class TestLibrary:
             Library(root).facts(str(root / "text.mp4"))
         assert caught.value.reason == "unreadable_media"
         assert Library(root, probe=False).facts(str(root / "text.mp4")) is None
+
+    @pytest.mark.parametrize("content", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n cut off"])
+    def test_a_folder_that_begins_with_a_damaged_picture_is_a_data_error(self, root, content):
+        (root / "frames").mkdir()
+        (root / "frames" / "00000.jpg").write_bytes(content)
+        with pytest.raises(DataError, match="00000.jpg is not a picture") as caught:
+            Library(root, probe=False).facts(str(root / "frames"))
+        assert caught.value.reason == "unreadable_media"
+
+    @pytest.mark.parametrize("end", ["jpg", "png"])
+    @pytest.mark.parametrize("held", [1, 3, 6, 8])
+    def test_pictures_have_the_size_that_they_are_read_in(self, root, held, end):
+        exif = Image.Exif()
+        exif[0x0112] = held
+        (root / "held").mkdir()
+        Image.new("RGB", (32, 24)).save(root / "held" / f"00000.{end}", exif=exif)
+        facts = Library(root).facts(str(root / "held"))
+        assert (facts.height, facts.width) == open_video(root / "held").size
+        assert (facts.height > facts.width) == (held > 4)
 
 
 class TestSegmentations:

@@ -242,6 +242,11 @@ def test_compare_is_paired(tmp_path):
     assert better[0].difference.difference == pytest.approx(0.75) and "accuracy" in table(better)
     with pytest.raises(ConfigError, match="no results"):
         compare(tmp_path / "a", tmp_path / "nothing")
+    for file, content in (("scores.jsonl", "{"), ("scores.jsonl", None), ("summary.json", "[]")):
+        path = tmp_path / "c" / file
+        path.unlink() if content is None else path.write_text(content)
+        with pytest.raises(ConfigError, match=f"c holds no results.*{file}"):
+            compare(tmp_path / "a", tmp_path / "c")
 
 
 def test_intervals():
