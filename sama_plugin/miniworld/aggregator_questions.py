@@ -70,7 +70,7 @@ def questions(clip: Clip, rng: np.random.Generator, count: int) -> list[Asked]:
 
 def facts(clip: Clip, meant: Sequence[int]) -> tuple[dict[str, int], list[int]]:
     """Class of each of `CLASSES`, and a bit for each history; `UNKNOWN` where several things, or
-    none, are meant.
+    none, are meant, and for how a nameless thing looks.
     """
     found = dict.fromkeys(CLASSES, UNKNOWN)
     found["count"] = min(len(meant), MOST)

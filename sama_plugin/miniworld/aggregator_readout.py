@@ -132,7 +132,9 @@ def looking_loss(shares: Tensor, cover: Tensor) -> Tensor:
 
 
 def _cells(logits: Tensor, cover: Tensor) -> Tensor:
-    return F.binary_cross_entropy_with_logits(logits, cover)
+    """The mean, and zero where there is nothing to know, as in the two below."""
+    loss = F.binary_cross_entropy_with_logits(logits, cover, reduction="sum")
+    return loss / max(1, cover.numel())
 
 
 def _class_loss(logits: dict[str, Tensor], facts: Facts) -> Tensor:
@@ -141,9 +143,10 @@ def _class_loss(logits: dict[str, Tensor], facts: Facts) -> Tensor:
 
 
 def _known(logits: Tensor, target: Tensor) -> Tensor:
-    return F.cross_entropy(logits.float(), target, ignore_index=UNKNOWN)
+    loss = F.cross_entropy(logits.float(), target, ignore_index=UNKNOWN, reduction="sum")
+    return loss / max(1, int((target != UNKNOWN).sum()))
 
 
 def _bits(logits: Tensor, target: Tensor) -> Tensor:
     known = target != UNKNOWN
-    return F.binary_cross_entropy_with_logits(logits[known].float(), target[known].float())
+    return _cells(logits[known].float(), target[known].float())

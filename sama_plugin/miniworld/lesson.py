@@ -12,7 +12,7 @@ from typing import Optional, Union
 
 from sama_plugin.assets import asset
 from sama_plugin.miniworld.fast_attention import matrix_attention_name
-from sama_plugin.miniworld.write import sources, write_world
+from sama_plugin.miniworld.write import EDITION, sources, write_world
 from sama_plugin.model.config import SamaConfig
 from sama_plugin.settings import load_yaml
 from sama_plugin.train.config import HostConfig, TrainConfig, TrainSettings
@@ -25,9 +25,11 @@ CONFIG = Path(__file__).parents[2] / "configs" / "mini.yaml"
 
 
 def prepare(folder: Union[str, Path], clips: int, seed: int = 0) -> Path:
-    """Write `clips` training clips and their annotation files, unless they are there already."""
+    """Write `clips` training clips and their annotation files, unless they are there already, of
+    this edition.
+    """
     folder = Path(folder)
-    done = folder / f"complete-{clips}-{seed}"
+    done = folder / f"complete-{EDITION}-{clips}-{seed}"
     if not done.exists():
         write_world(folder, "train", clips, seed)
         done.write_text("")

@@ -3,7 +3,7 @@ like.
 
 Training clips never show a reserved pair of look and motion, so a long lesson comes to know a
 motion by the looks that had it: words name them, pixels show them. A nameless thing is a "thing",
-in colours and shapes of no other clip; nothing but what it does tells it apart. Training split
+in colours and shapes of no other clip; no word but what it does tells it apart. Training split
 only. Used by `write` and the aggregator's pre-training.
 """
 

@@ -15,6 +15,7 @@ from sama_plugin.data.formats.videorefer_bench import choices
 from sama_plugin.dialog.sample import Region, Turn
 from sama_plugin.miniworld import reference as ref
 from sama_plugin.miniworld.regions import RegionQuestion, region_questions
+from sama_plugin.miniworld.reserved import reserved_motions
 from sama_plugin.miniworld.things import COLOURS, MOTIONS, SHAPES, Clip
 
 TYPES = {
@@ -53,7 +54,11 @@ def _choice(clip: Clip, asked: RegionQuestion, rng: np.random.Generator) -> Opti
     if asked.kind not in TYPES:
         return None
     right = _content(asked.answer)
-    wrong = [text for text in _rivals(clip, asked.kind, rng) if not _both_true(text, right)]
+    wrong = [
+        text
+        for text in _rivals(clip, asked.kind, rng)
+        if not _both_true(text, right) and not _always_wrong(clip, asked, text)
+    ]
     options = [right, *list(dict.fromkeys(wrong))[: len(LETTERS) - 1]]
     order = rng.permutation(len(LETTERS))
     lettered = tuple(f"({letter}) {options[i]}" for letter, i in zip(LETTERS, order))
@@ -67,6 +72,13 @@ def _content(answer: str) -> str:
         if text.startswith(start):
             return text[len(start) :]
     return text
+
+
+def _always_wrong(clip: Clip, asked: RegionQuestion, text: str) -> bool:
+    """Whether training would offer the option for such a look and never as the right one."""
+    if clip.split != "train" or asked.kind not in ("does", "history"):
+        return False
+    return text.startswith(tuple(reserved_motions(clip.things[asked.things[0]])))
 
 
 def _both_true(wrong: str, right: str) -> bool:

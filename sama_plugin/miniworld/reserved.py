@@ -1,9 +1,9 @@
 """Compositions that only held-out clips show, so that a held-out score is about things never seen
 doing that.
 
-No training clip holds one (`world`), and no training sentence is one-sided about one: what is asked
-for and never there, or always passed over, would be learnt to be nowhere (`reference`,
-`expressions`).
+No training clip holds one (`world`), and no training request is one-sided about one: what is asked
+for and never there (`expressions`), always passed over (`reference`) or always a wrong option
+(`options`) would be learnt to be nowhere.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def signed_distance(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.maximum(np.hypot(x, y) - 1.0, 0.72 - np.hypot(x - 0.6, y))
     if shape == "hourglass":
         x, y = np.abs(x), np.abs(y)
-        return np.maximum(y - 0.86, (x - 0.2 - 0.8 * y) / 1.28)
+        return np.maximum(y - 0.8, (x - 0.2 - 0.8 * y) / 1.28)
     return _star_distance(x, y)
 
 

@@ -8,8 +8,9 @@ A folder holds, besides the clips:
               chat.jsonl with meta.json (InternVL)
 
 so that training on the mini world and on the real data differ in paths only. A third of the
-training clips are there a second time with things that have no name (`nameless`), of which every
-part but the chat asks what they do. Used by the demo, the recipes and the tests.
+training clips are there a second time with things that have no name (`nameless`): regions ask what
+they do, expressions find them by it, dialogues ask for what is not there. Used by the demo, the
+recipes and the tests.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ from sama_plugin.miniworld.regions import region_questions
 from sama_plugin.miniworld.scene import VIDEOS, Scene, SceneFolder, plain
 from sama_plugin.miniworld.world import SPLITS
 
+EDITION = 2
+"""Of the data: one more whenever the same seeds give other files."""
 TALKS = 2
 """Conversations about each clip."""
 QUESTIONS = 4

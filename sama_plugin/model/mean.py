@@ -18,7 +18,16 @@ from sama_plugin.atomic import atomic_dir
 from sama_plugin.errors import CheckpointError
 from sama_plugin.model.checkpoint import read_description, read_tensors
 
-SAME = ("width", "family", "tokens", "segmenter", "segmenter_fingerprint", "lora", "settings")
+SAME = (
+    "width",
+    "family",
+    "tokens",
+    "frame_wording",
+    "segmenter",
+    "segmenter_fingerprint",
+    "lora",
+    "settings",
+)
 """What has to be equal in the descriptions."""
 SUM = 1e-6
 """How far from 1 shares may add up to."""
@@ -30,7 +39,8 @@ def mean_adapter(
     """Write the mean of `sama_adapter` folders to `target`, whole or not at all.
 
     Args:
-        folders: two or more. The last one gives the description and the types of the tensors.
+        folders: two or more. The last one gives the description, the types of the tensors, tensors
+            without a mean (whole numbers) and other files.
         shares: one number in 0..1 for each folder, with sum 1.
 
     Raises:
@@ -49,13 +59,19 @@ def mean_adapter(
         for name in parts[-1]:
             mean = _mean([part[name] for part in parts], shares, folders, name)
             save_file(mean, temporary / name)
-        said = "".join(
-            f"- {share:g} of `{folder}`\n" for share, folder in zip(shares, map(str, folders))
-        )
-        card = temporary / "README.md"
-        before = card.read_text(encoding="utf-8") if card.exists() else ""
-        card.write_text(f"{before}\nThe weights are a mean:\n\n{said}", encoding="utf-8")
+        _say(temporary / "README.md", folders, shares)
     return Path(target)
+
+
+def _say(card: Path, folders: Sequence[Path], shares: Sequence[float]) -> None:
+    """What the weights are, above the last checkpoint's card."""
+    parts = "".join(f"- {share:g} of `{folder}`\n" for share, folder in zip(shares, folders))
+    before = card.read_text(encoding="utf-8") if card.exists() else ""
+    card.write_text(
+        f"# A mean of checkpoints\n\n{parts}\nWhat follows is the card of the last one; its scores "
+        f"are not those of the mean.\n\n{before}",
+        encoding="utf-8",
+    )
 
 
 def _check_shares(folders: Sequence[Path], shares: Sequence[float]) -> None:
@@ -64,7 +80,7 @@ def _check_shares(folders: Sequence[Path], shares: Sequence[float]) -> None:
             f"{len(folders)} checkpoints and {len(shares)} shares: a mean takes two or more "
             "checkpoints and a share for each"
         )
-    if min(shares) < 0 or abs(sum(shares) - 1) > SUM:
+    if not (min(shares) >= 0 and abs(sum(shares) - 1) <= SUM):  # so that NaN is refused too
         listed = ", ".join(f"{share:g}" for share in shares)
         raise CheckpointError(
             f"shares {listed} (sum {sum(shares):g}): give numbers from 0 to 1 whose sum is 1"
@@ -74,8 +90,8 @@ def _check_shares(folders: Sequence[Path], shares: Sequence[float]) -> None:
 def _check_same(folder: Path, last: Path) -> None:
     one, two = read_description(folder), read_description(last)
     for key in SAME:
-        if one[key] != two[key]:
-            where, first, second = _difference(key, one[key], two[key])
+        if one.get(key) != two.get(key):
+            where, first, second = _difference(key, one.get(key), two.get(key))
             raise CheckpointError(
                 f"{folder} has {where} {first!r}, {last} has {second!r}: only checkpoints of one "
                 "host with the same settings have a mean"

@@ -13,9 +13,11 @@ import pytest
 from sama_plugin.dialog.parse import parse_answer
 from sama_plugin.miniworld import chat, regions
 from sama_plugin.miniworld import expressions as expressions_room
+from sama_plugin.miniworld.chat import chat_turns
 from sama_plugin.miniworld.dialogues import SUFFIX, dialogues
 from sama_plugin.miniworld.expressions import expressions
 from sama_plugin.miniworld.motion import trajectory
+from sama_plugin.miniworld.options import multiple_choice
 from sama_plugin.miniworld.reserved import RESERVED, reserved_motions
 from sama_plugin.miniworld.things import COLOURS, SHAPES, TEXTURES
 from sama_plugin.miniworld.tokenizer import NUMBERS, WORLD_WORDS
@@ -103,26 +105,55 @@ def test_training_never_denies_what_only_held_out_clips_show():
     assert not denied["train"] and denied["heldout"]
 
 
+def _requests(clip, rng):
+    """(source, text, things meant) of every request that says what a thing does."""
+    for one in expressions(clip, rng):
+        yield "expression", one.text, one.things
+    for turn in dialogues(clip, rng):
+        question = turn.question.partition(SUFFIX)[0]
+        if turn.question.startswith("Which thing "):
+            yield "dialogue", question.replace("Which thing ", "the thing that "), turn.targets
+    for turn in chat_turns(clip, rng, 40):
+        if turn.question.startswith("Which thing "):
+            name = turn.answer.removeprefix("The ").strip(".")
+            text = turn.question.replace("Which thing ", "the thing that ")
+            yield "chat", text, resolve(clip, f"the {name}")
+
+
 def test_training_never_passes_over_looks_that_a_motion_is_reserved_with():
     """A red thing that is never the one that circles, whatever it does, would be learnt as such."""
-    passed = {"train": 0, "heldout": 0}
-    for split in passed:
+    passed = Counter()
+    for split in ("train", "heldout"):
         for seed in range(150):
             clip = sample_clip(seed, split)
-            rng = np.random.default_rng(seed)
-            said = [(one.text, one.things) for one in expressions(clip, rng) if one.things]
-            said += [
-                (turn.question.replace("Which thing ", "the thing that ").strip("?"), turn.targets)
-                for turn in dialogues(clip, rng)
-                if turn.question.startswith("Which thing ")
-            ]
-            for text, things in said:
-                name, that, motion = text.partition(" that ")
-                others = (resolve(clip, name) if that else set()) - set(things)
-                passed[split] += any(
+            for source, text, things in _requests(clip, np.random.default_rng(seed)):
+                name, that, motion = text.strip("?").partition(" that ")
+                others = resolve(clip, name) - set(things) if that and things else set()
+                passed[split, source] += any(
                     motion in reserved_motions(clip.things[other]) for other in others
                 )
-    assert not passed["train"] and passed["heldout"] > 20
+    for source in ("expression", "dialogue", "chat"):
+        assert passed["train", source] == 0
+        assert passed["heldout", source] > 3, source
+
+
+def test_training_never_offers_a_reserved_motion_as_a_wrong_option():
+    offered = Counter()
+    for split in ("train", "heldout"):
+        for seed in range(60):
+            clip = sample_clip(seed, split)
+            for choice in multiple_choice(clip, np.random.default_rng(seed)):
+                assert len(choice.options) == 4
+                thing = clip.things[choice.asked.things[0]]
+                if choice.asked.kind in ("does", "history"):
+                    said = [option[len("(A) ") :] for option in choice.options]
+                    offered[split] += any(
+                        text.startswith(motion)
+                        for text in said
+                        for motion in reserved_motions(thing)
+                        if not choice.asked.answer.startswith(f"It {motion}")
+                    )
+    assert offered["train"] == 0 and offered["heldout"] > 20
 
 
 def test_motion_and_history_expressions_need_the_motion_or_the_history():

@@ -71,6 +71,23 @@ def test_training_on_fixed_data_lowers_every_part_of_the_loss(seen, words, tmp_p
     assert all(after[name] < before[name] for name in before), (before, after)
 
 
+def test_half_of_the_clips_may_be_nameless_and_a_batch_of_them_alone_is_learnt_from(
+    seen, words, tmp_path
+):
+    half = SeenClips(tmp_path, mini_config(), 5, 4, half_nameless=True).fill(_look)
+    assert [half.clip(index).nameless for index in range(4)] == [False, True, False, True]
+    assert np.array_equal(half.tokens[2], seen.tokens[2])
+    assert not np.array_equal(half.tokens[1], seen.tokens[1])
+    learner = pretraining.Learner(mini_config(), words, len(half.frames))
+    lot = pretraining.draw(half, words, np.random.default_rng(0), (1, 3), 8)
+    assert not len(lot.things.frame) and (lot.facts.classes["colour"] < 0).all()
+    parts = learner.readout.loss(learner.read(lot, words.table), lot.facts, lot.things)
+    assert parts["spatial"] == 0 and all(torch.isfinite(part) for part in parts.values())
+    sum(parts.values()).backward()
+    gradients = [p.grad for p in learner.parameters() if p.grad is not None]
+    assert gradients and all(torch.isfinite(gradient).all() for gradient in gradients)
+
+
 def test_tokens_have_the_scale_of_the_hosts_embeddings(seen, words):
     learner = pretraining.Learner(mini_config(), words, len(seen.frames))
     lot = pretraining.draw(seen, words, np.random.default_rng(0), range(CLIPS), 2)

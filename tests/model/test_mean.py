@@ -44,7 +44,8 @@ def test_every_tensor_is_the_weighted_mean_and_loads(ends, tmp_path):
             torch.testing.assert_close(tensor, wanted)
     assert not torch.equal(*(part["lora.safetensors"][name] for part in (parts[0], found)))
     load_adapter(attach(*tiny_host(seed=0), read_config(mean)), mean)
-    assert f"0.3 of `{ends[1]}`" in (mean / "README.md").read_text()
+    card = (mean / "README.md").read_text()
+    assert card.index(f"0.3 of `{ends[1]}`") < card.index("# sama_adapter")
 
 
 def test_all_of_one_is_that_one(ends, tmp_path):
@@ -60,6 +61,7 @@ def test_all_of_one_is_that_one(ends, tmp_path):
         ((1.0,), "2 checkpoints and 1 shares"),
         ((0.5, 0.6), r"0.5, 0.6 \(sum 1.1\)"),
         ((-0.5, 1.5), "from 0 to 1"),
+        ((float("nan"), 0.5), "nan, 0.5"),
     ],
 )
 def test_shares_that_do_not_fit_are_refused(ends, tmp_path, shares, said):
