@@ -23,8 +23,8 @@ ABSENT_SHARE = 0.1
 class Expression:
     """`text` means exactly `things` (indices, ascending); none for kind "absent".
 
-    `look_alike`: another thing has the same colour and shape, or none has a name, so the kind is all
-    that tells.
+    `look_alike`: another thing has the same colour and shape, or none has a name, so the kind is
+    all that tells.
     """
 
     text: str
