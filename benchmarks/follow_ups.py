@@ -1,20 +1,23 @@
 """What a session saves: the second turn against the first, and follow-ups against fresh runs.
 
     python benchmarks/follow_ups.py
-    python benchmarks/follow_ups.py --frames 64 --segmenter sam2.1_hiera_tiny
+    python benchmarks/follow_ups.py --frames 64 --words 40
 
 The mini host with a random adapter that is made to say a [SEG] in every answer, so each turn ends
-in a mask that is tracked through the clip. One session asks `--turns` further questions; then the
-same questions are asked of sessions opened anew, as a program without sessions would. Printed: time
-to the first token of turn 2 over that of turn 1, and the ratio of the two schedules, in CPU
-seconds, so that neighbours do not count. Weights do not matter for either; sizes do: the heavier
-the encoders are against the tracking, the more a session saves.
+in the mask of one thing that is tracked through the clip. One session asks `--turns` further
+questions; then each of them is asked by a session opened anew that reads the same conversation
+before, as a program without sessions would. Printed: time to the first token of turn 2 over that of
+turn 1; what the turns of both schedules spent on opening the video, on words and on masks; their
+ratio; and by how many pixels the masks differ, which should be none. CPU seconds, so that
+neighbours do not count. Weights do not matter; sizes do: tracking is new work in every turn, so the
+heavier the encoders are against it, the more a session saves (`frame_costs.py`).
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import astuple, dataclass
 from typing import Iterator
 
 import numpy as np
@@ -26,8 +29,19 @@ from sama_plugin.miniworld.host import load_mini
 from sama_plugin.miniworld.lesson import mini_config
 from sama_plugin.model import generate
 from sama_plugin.model.attach import SamaModel, attach
+from sama_plugin.segment import pieces
 
 QUESTIONS = ("what is this?", "and that?", "where does it go?", "which one is red?", "what now?")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of a turn: opening the video, words, masks; and up to the first word."""
+
+    opening: float
+    words: float
+    masks: float
+    wait: float
 
 
 def main() -> None:
@@ -44,23 +58,30 @@ def main() -> None:
     seg = (f"seg.segmenter={options.segmenter}", "seg.weights=random")
     sama = present_everywhere(attach(*load_mini(), mini_config(*seg)))
     speak(sama, options.words)
+    pieces.MOST = 1  # masks of random weights fall apart; one phrase is one thing
     ask(VideoSession(sama, clip[:4]), "warm up")
 
     with session(sama, clip) as talk:
         first = ask(talk, "what is there?")
-        start = time.process_time()
-        waits = [ask(talk, question) for question in questions(options.turns)]
-        kept = time.process_time() - start
+        kept = [ask(talk, question) for question in questions(options.turns)]
         encodes = talk.encodes
-    start = time.process_time()
-    for question in questions(options.turns):
+    apart, differ = [], 0
+    for number in range(1, options.turns + 1):
         with session(sama, clip) as fresh:
-            ask(fresh, question)
-    apart = time.process_time() - start
+            for turn, answer in zip(talk.turns[:number], talk.answers):
+                fresh.restore(turn, answer)
+            apart.append(ask(fresh, talk.turns[number].asked))
+            differ += different_pixels(talk, fresh, number)
     print(f"{options.frames} frames, encoded {encodes} times by (vision tower, segmenter)")
-    print(f"first token: turn 1 {first:.3f} s, turn 2 {waits[0]:.3f} s: {waits[0] / first:.1%}")
-    print(f"{options.turns} follow-ups {kept:.2f} s, {options.turns} fresh runs {apart:.2f} s")
-    print(f"ratio {apart / kept:.1f} x")
+    waits = first.wait, kept[0].wait
+    print(
+        f"first token: turn 1 {waits[0]:.3f} s, turn 2 {waits[1]:.3f} s: {waits[1] / waits[0]:.1%}"
+    )
+    spent = [
+        report(f"{options.turns} follow-ups", kept),
+        report(f"{options.turns} fresh runs", apart),
+    ]
+    print(f"ratio {spent[1] / spent[0]:.1f} x, masks differ in {differ} pixels")
 
 
 def session(sama: SamaModel, clip: np.ndarray) -> VideoSession:
@@ -71,12 +92,31 @@ def session(sama: SamaModel, clip: np.ndarray) -> VideoSession:
     return opened
 
 
-def ask(talk: VideoSession, question: str) -> float:
-    """Seconds to the first word of the answer; the opening of the video counts for turn 1."""
-    opening = 0.0 if talk.turns else getattr(talk, "seconds_to_open", 0.0)
+def ask(talk: VideoSession, question: str) -> Cost:
+    """A turn with its mask; the opening of the video counts for the first one of a session."""
+    opening = vars(talk).pop("seconds_to_open", 0.0)
     began, heard = time.process_time(), []
-    talk.ask(question, stream=lambda event: heard.append(time.process_time()))
-    return heard[0] - began + opening
+    talk.ask(question, masks=False, stream=lambda event: heard.append(time.process_time()))
+    said = time.process_time()
+    talk.tracks(len(talk.turns))
+    return Cost(opening, said - began, time.process_time() - said, heard[0] - began + opening)
+
+
+def report(name: str, turns: list[Cost]) -> float:
+    """Print what turns spent, and return it in all."""
+    opening, words, masks, _ = (sum(column) for column in zip(*map(astuple, turns)))
+    total = opening + words + masks
+    print(f"{name:14}{total:6.2f} s: opening {opening:.2f}, words {words:.2f}, masks {masks:.2f}")
+    return total
+
+
+def different_pixels(one: VideoSession, other: VideoSession, turn: int) -> int:
+    """Pixels in which the masks of a turn (from 0) differ in two sessions."""
+    return sum(
+        int((mine.track.mask(frame) != theirs.track.mask(frame)).sum())
+        for mine, theirs in zip(one.answers[turn].phrases, other.answers[turn].phrases)
+        for frame in range(one.plan.total)
+    )
 
 
 def questions(count: int) -> Iterator[str]:

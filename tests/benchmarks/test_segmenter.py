@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from benchmarks import follow_ups, long_conversation, segmenter_schedule, stock_tracker
+from benchmarks import follow_ups, frame_costs, long_conversation, segmenter_schedule, stock_tracker
 from sama_plugin.model import generate
+from sama_plugin.segment import pieces
 
 
 def run(module, monkeypatch, *flags: str) -> int:
@@ -47,6 +48,16 @@ def test_a_long_conversation_at_the_smallest_size(monkeypatch, capsys):
 
 def test_follow_ups_read_only_what_is_new(monkeypatch, capsys):
     monkeypatch.setattr(generate, "_chooser", generate._chooser)
-    run(follow_ups, monkeypatch, "--frames", "4", "--turns", "2", "--words", "2")
+    monkeypatch.setattr(pieces, "MOST", pieces.MOST)
+    run(follow_ups, monkeypatch, "--frames", "6", "--turns", "2", "--words", "2")
     said = capsys.readouterr().out
-    assert "4 frames, encoded (4, 4) times" in said and "2 follow-ups" in said
+    assert "6 frames, encoded (6, 6) times" in said and "2 follow-ups" in said
+    assert "masks differ in 0 pixels" in said
+
+
+def test_what_a_frame_costs_bounds_what_a_session_can_save(monkeypatch, capsys):
+    run(frame_costs, monkeypatch, "mini", "--repeats", "3")
+    name, *costs, bound = capsys.readouterr().out.splitlines()[-1].split()
+    encode, *follow = map(float, costs)
+    assert name == "mini" and min(encode, *follow) > 0
+    assert float(bound[:-1]) == pytest.approx(1 + encode / sum(follow), abs=0.1)
