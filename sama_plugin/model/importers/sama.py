@@ -41,8 +41,7 @@ _UNTRAINED_REGIONS = (
 )
 _COUNTED_REGIONS = (
     "the regions of each question are counted from 1, as in Sa2VA's own code: region1 of a later "
-    "question is another thing than region1 of the first. It learnt regions on masks in images, "
-    "one question each"
+    "question may be another thing than region1 of the first. It learnt regions as masks in images"
 )
 
 
