@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from sama_plugin.data.formats import sama_239k, videorefer_bench
+from sama_plugin.data.formats import ref_youtube_vos, sama_239k, videorefer_bench
 from sama_plugin.data.sources import open_source
 from sama_plugin.dialog.sample import Turn
-from sama_plugin.errors import ConfigError
+from sama_plugin.errors import ConfigError, DataError
 from sama_plugin.media.video import open_video
 from sama_plugin.miniworld.dialogues import dialogues
 from sama_plugin.miniworld.options import LETTERS, multiple_choice
@@ -126,3 +126,16 @@ def test_one_of_four_options_is_right():
 def test_an_unknown_kind_of_frames_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="npy, png, jpg, mp4"):
         SceneFolder(tmp_path, "train", "avi")
+
+
+def test_expressions_taken_out_of_a_counted_list_are_noticed(tmp_path):
+    write_world(tmp_path, "train", 2, seed=30)
+    path = tmp_path / "meta_expressions.json"
+    config = next(one for one in sources(tmp_path, "train") if one.name == "mini_expressions")
+    assert len(open_source(config))
+    found = json.loads(path.read_text())
+    first = next(iter(found["videos"].values()))["expressions"]
+    first.pop(sorted(first)[0])
+    path.write_text(json.dumps(found))
+    with pytest.raises(DataError, match="running count.*wrong masks"):
+        list(ref_youtube_vos.read(path, tmp_path / "videos/mevis"))

@@ -54,6 +54,8 @@ def read(
         raise DataError(
             "no mask_dict.json or .pkl beside it", file=str(path), reason="missing_file"
         )
+    if dictionary is not None:
+        _check_count(found, dictionary, path)
     counter = 0
     for name in sorted(found) if counted == "sorted" else found:
         video = found[name]
@@ -77,6 +79,19 @@ def read(
                     yield Sample(f"{name}#{index}", clip.media, (turn,), source=str(path))
             else:
                 yield Sample(f"{name}#{start}", clip.media, group, source=str(path)).validate()
+
+
+def _check_count(found: Mapping[str, Any], dictionary: Mapping[str, Any], path: PathLike) -> None:
+    """A running count over a list that was cut gives every later expression another one's mask."""
+    asked = sum(count_entries(video, "expressions") for video in found.values())
+    if len(dictionary) > asked:
+        raise DataError(
+            f"{asked} expressions, and {len(dictionary)} masks in the dictionary beside it, which "
+            "is keyed by a running count over them: with some expressions taken out, the others "
+            "would get wrong masks. Take the dictionary's entries out too and count them anew",
+            file=str(path),
+            reason="mask_count",
+        )
 
 
 def write(samples: Iterable[Sample], path: PathLike, root: PathLike) -> int:
