@@ -6,9 +6,10 @@
 
 The arms differ in `aggregator.kind` alone: `sama` gives the language model context tokens from F =
 8 frames (its aggregator starts from the packaged one), `none` gives it none. Both show it K = 2
-frames, so that what happens in between is seen by the aggregator or by nobody. Scored on held-out clips, where looks come with motions that
-training never showed: questions about what a thing does and what happens to it (right or wrong),
-and expressions that only motion or history tells from a look-alike (J&F over the clip).
+frames, so that what happens in between is seen by the aggregator or by nobody. Scored on held-out
+clips, where looks come with motions that training never showed: questions about what a thing does
+and what happens to it (right or wrong), and expressions that only motion or history tells from a
+look-alike (J&F over the clip).
 
 The budget is a number of steps. `--minutes` finds it by timing the slower arm. An interrupted run
 is taken up where it was, training at its last checkpoint, scoring at the next clip; what is done is
