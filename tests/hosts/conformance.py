@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from sama_plugin.model.attach import attach
 from sama_plugin.model.checkpoint import load_adapter, read_config, save_adapter
 from sama_plugin.model.generate import generate, teacher_forced, teacher_forced_states
 from sama_plugin.model.sama import VisualCache
+from sama_plugin.nn.pointing import Pointer
 from sama_plugin.segment.base import build_segmenter
 from sama_plugin.train.material import collator
 from sama_plugin.train.uniform import uniform_inputs
@@ -222,8 +224,10 @@ class Conformance:
         )
         visual = sama.encode_frames(inputs["pixel_values"])
         cache = VisualCache(visual.features, None, visual.deep)
-        _, read = teacher_forced(sama, inputs["input_ids"][0].tolist(), inputs["sama"], cache)
+        with patch.object(Pointer, "seen", autospec=True, side_effect=Pointer.seen) as passed:
+            teacher_forced(sama, inputs["input_ids"][0].tolist(), inputs["sama"], cache)
         hook.remove()
+        (_, read), _ = passed.call_args
         frames, tokens = len(inputs["sama"].keep_rows), sama.modules.tokens
         wanted = seen[0][inputs["input_ids"] == sama.image_id]
         wanted = wanted.view(frames, sama.adapter.placeholders(tokens), -1)[:, :tokens]
