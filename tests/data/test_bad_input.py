@@ -106,6 +106,16 @@ class TestJson:
         path.write_bytes(b"\xef\xbb\xbf[1]")
         assert files.load_json(path) == [1]
 
+    @pytest.mark.parametrize(
+        "text", ['{"1": [], "1": [2]}', '{"videos": {"a": {"exp": {"0": "x", "0": "y"}}}}']
+    )
+    def test_a_name_that_occurs_twice_is_refused(self, tmp_path, text):
+        path = tmp_path / "a.json"
+        path.write_text(text)
+        with pytest.raises(DataError, match="a.json.*occurs twice") as caught:
+            files.load_json(path)
+        assert caught.value.reason == "duplicate_id"
+
     def test_not_text(self, tmp_path):
         path = tmp_path / "a.json"
         path.write_bytes(b'["\xff\xfe"]')

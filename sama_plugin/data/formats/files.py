@@ -46,10 +46,16 @@ def load(path: PathLike) -> Any:
 
 
 def load_json(path: PathLike) -> Any:
-    """Content of a JSON file (a byte order mark is accepted, NaN and infinities are not)."""
+    """Content of a JSON file (a byte order mark is accepted; NaN, infinities and a name that an
+    object has twice are not).
+    """
     with _open(path, "r", encoding="utf-8-sig") as file:
         try:
-            return json.load(file, parse_constant=_refuse_constant)
+            return json.load(
+                file, parse_constant=_refuse_constant, object_pairs_hook=_refuse_twins
+            )
+        except DataError as error:
+            raise error.at(file=str(path)) from None
         except (ValueError, RecursionError) as error:
             raise DataError(
                 f"not valid JSON: {error}", file=str(path), reason="bad_json"
@@ -200,6 +206,16 @@ def relative(path: str, root: PathLike) -> str:
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> NoReturn:
         raise pickle.UnpicklingError(f"it refers to {module}.{name}")
+
+
+def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; of two entries of one name the parser would keep the last in silence."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+        raise DataError("a name occurs twice in an object", found=twice, reason="duplicate_id")
+    return found
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -111,6 +111,9 @@ def parse(
         raise DataError("a required field is absent", field="conversations", reason="missing_field")
     messages = list(record["conversations"])
     system = messages.pop(0)["value"] if messages[0].get("from") == "system" else None
+    if len(messages) > 1 and len(messages) % 2 and messages[-1].get("from") == "human":
+        report.note(DataError("a last question is dropped", reason="odd_tail"), "conversations")
+        messages = messages[:-1]
     roles = [message.get("from") for message in messages]
     if not roles or roles != ["human", "gpt"] * (len(roles) // 2):
         raise DataError(

@@ -27,7 +27,8 @@ class ListedClip:
     Args:
         path: frame folder below the library's root; an `.npy` or `.mp4` of that name also serves.
         stems: names of the annotated frames without suffix, in the order of the mask lists.
-        size: (height, width) where the file says it; otherwise that of the first mask.
+        size: (height, width) where the file says it; otherwise that of the clip, and of the first
+            mask where that is not known without opening a video.
     """
 
     def __init__(
@@ -39,15 +40,15 @@ class ListedClip:
     ):
         source = _find(library, path)
         self.stems = [str(stem) for stem in stems]
-        self.size = size
         if not self.stems:
             raise DataError("the clip lists no frames", field="frames", reason="missing_field")
+        facts = library.facts(source)
+        self.size = size or ((facts.height, facts.width) if facts else None)
         if os.path.isdir(source):
             numbers = library.frame_numbers(source)
             self.frames = [_listed(numbers, stem) for stem in self.stems]
             self.total = len(numbers)
         else:
-            facts = library.facts(source)
             self.frames = [_number(stem) for stem in self.stems]
             self.total = facts.frames if facts else max(self.frames) + 1
             if min(self.frames) < 0 or max(self.frames) >= self.total:

@@ -12,7 +12,7 @@ from typing import Any, Iterator, Mapping, Optional
 
 from sama_plugin.data.formats import files
 from sama_plugin.data.formats.record_list import read_records
-from sama_plugin.data.formats.segmentations import read_segmentation
+from sama_plugin.data.formats.segmentations import note_unsized, read_segmentation
 from sama_plugin.data.formats.video_expressions import frame_size
 from sama_plugin.data.library import Library
 from sama_plugin.data.report import RecordReport, Report
@@ -46,7 +46,10 @@ def parse(
     if not annotation:
         raise DataError("no objects", field="annotation", reason="no_objects")
     media = Media("image", library.find(record.get("file_name"), field="file_name"))
-    size = frame_size(record) or library.size(media.source)
+    stated = frame_size(record)
+    size = stated or library.size(media.source)
+    for index, entry in enumerate(annotation):
+        note_unsized(entry.get("segmentation"), stated, report, f"annotation[{index}]")
     regions = [_region(entry, index, size) for index, entry in enumerate(annotation, 1)]
     if "description" in record:
         turns = _described(record["description"], regions)

@@ -13,7 +13,7 @@ from typing import Any, Iterator, Mapping, Optional, Sequence, Union
 
 from sama_plugin.data.formats import expressions, files
 from sama_plugin.data.formats.image_expressions import image_samples
-from sama_plugin.data.formats.segmentations import read_segmentation
+from sama_plugin.data.formats.segmentations import note_unsized, read_segmentation
 from sama_plugin.data.formats.video_expressions import frame_size
 from sama_plugin.data.library import Library
 from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict, count_entries
@@ -67,13 +67,27 @@ def read(
                 report, str(path), ref.get("ref_id"), count_entries(ref, "sentences")
             )
             try:
-                image = images[image_id]
+                image = _image(image_id, images)
                 media = Media("image", library.find(image["file_name"], field="image"))
-                turns += _turns(ref, _annotations(ref, annotations), frame_size(image), local)
+                found, stated = _annotations(ref, annotations), frame_size(image)
+                for annotation in found:
+                    note_unsized(annotation.get("segmentation"), stated, local, "ann_id")
+                turns += _turns(ref, found, stated or library.size(media.source), local)
             except MALFORMED as error:
                 local.drop(error)
         if media and turns:
             yield from image_samples(media, turns, expressions_per_sample, str(path))
+
+
+def _image(number: Any, known: Mapping[Any, Any]) -> Mapping[str, Any]:
+    if number not in known:
+        raise DataError(
+            "the image is not in instances.json",
+            field="image_id",
+            found=number,
+            reason="missing_media",
+        )
+    return known[number]
 
 
 def _annotations(ref: Mapping[str, Any], known: Mapping[Any, Any]) -> list[Mapping[str, Any]]:
@@ -92,15 +106,14 @@ def _annotations(ref: Mapping[str, Any], known: Mapping[Any, Any]) -> list[Mappi
 def _turns(
     ref: Mapping[str, Any],
     found: Sequence[Mapping[str, Any]],
-    size: Optional[tuple[int, int]],
+    size: tuple[int, int],
     local: RecordReport,
 ) -> list[tuple[str, Turn]]:
     rles = [read_segmentation(annotation.get("segmentation"), size) for annotation in found]
     present = [rle for rle in rles if rle is not None]
     track = None
     if present:
-        rle = masks.merge(present)
-        track = MaskTrack(size=tuple(rle["size"]), total=1, rles={0: rle})
+        track = MaskTrack(size=size, total=1, rles={0: masks.merge(present)})
     elif found:
         local.note(DataError("nothing is drawn", field="ann_id", reason="all_masks_absent"))
     turns = []

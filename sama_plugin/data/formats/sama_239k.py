@@ -79,6 +79,9 @@ def read(
         for part, group in parts:
             if keep_plain or part.startswith("d") or any(turn.targets for turn in group):
                 yield Sample(f"{name}#{part}", clip.media, group, source=str(path)).validate()
+            else:
+                plain = DataError(f"chunk {part} has no [SEG]", reason="no_seg_in_chunk")
+                local.note(plain, "conversation")
 
 
 def write(samples: Iterable[Sample], path: PathLike, root: PathLike) -> int:
@@ -89,7 +92,7 @@ def write(samples: Iterable[Sample], path: PathLike, root: PathLike) -> int:
 def _chunks(
     record: Mapping[str, Any], clip: SamaClip, local: RecordReport, size: int
 ) -> Iterator[tuple[int, tuple[Turn, ...]]]:
-    if record.get("conversation") is None:
+    if not record.get("conversation"):
         local.note(DataError("no conversation", reason="no_conversation"))
         return
     for index, group in enumerate(turn_groups(record, local, size)):

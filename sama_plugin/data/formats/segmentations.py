@@ -11,6 +11,7 @@ from typing import Any, Mapping, Optional, Sequence
 
 import numpy as np
 
+from sama_plugin.data.report import RecordReport
 from sama_plugin.errors import DataError, SamaError
 from sama_plugin.media import masks
 
@@ -45,6 +46,15 @@ def read_segmentation(entry: Any, size: Optional[tuple[int, int]] = None) -> Opt
             reason="bad_segmentation",
         )
     return rle if masks.area(rle) else None
+
+
+def note_unsized(
+    entry: Any, stated: Optional[tuple[int, int]], report: RecordReport, where: str
+) -> None:
+    """Notes polygons whose record does not say the frame's size; the medium's own is taken."""
+    if stated is None and isinstance(entry, list) and any(isinstance(part, list) for part in entry):
+        message = "polygons without height and width; those of the medium are taken"
+        report.note(DataError(message, reason="polygon_without_size"), where)
 
 
 def resize_nearest(rle: RLE, size: tuple[int, int]) -> RLE:

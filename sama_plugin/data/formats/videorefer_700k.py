@@ -14,7 +14,7 @@ from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence, Union
 
 from sama_plugin.data.formats import files
 from sama_plugin.data.formats.record_list import read_records
-from sama_plugin.data.formats.segmentations import read_segmentation
+from sama_plugin.data.formats.segmentations import note_unsized, read_segmentation
 from sama_plugin.data.library import Facts, Library
 from sama_plugin.data.report import RecordReport, Report
 from sama_plugin.dialog.sample import Media, Region, Sample, Turn
@@ -42,7 +42,7 @@ def parse(
 ) -> Sample:
     """One record as a Sample."""
     media = _media(record, library)
-    pairs = _pairs(record)
+    pairs = _pairs(record, report)
     marks = sum(question.count(REGION_MARK) for question, _ in pairs)
     annotation = record.get("annotation") or []
     if len(annotation) != marks:
@@ -78,7 +78,8 @@ def read_objects(
             no prompt.
     """
     facts = library.facts(media.source) if media.source else None
-    size = (facts.height, facts.width) if facts else _stated_size(record)
+    stated = _stated_size(record)
+    size = (facts.height, facts.width) if facts else stated
     regions = []
     for index, entry in enumerate(annotation):
         where = f"annotation[{index}]"
@@ -88,6 +89,7 @@ def read_objects(
                 continue
             frame = 0 if media.kind == "image" else _in_clip(_frame_number(key), facts, where)
             segmentation = _segmentation(entry[key], f"{where}[{key!r}]", report)
+            note_unsized(segmentation, stated, report, f"{where}[{key!r}]")
             try:
                 rle = read_segmentation(segmentation, size)
             except DataError as error:
@@ -117,8 +119,11 @@ def _media(record: Mapping[str, Any], library: Library) -> Media:
     return Media("none")
 
 
-def _pairs(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _pairs(record: Mapping[str, Any], report: RecordReport) -> list[tuple[str, str]]:
     messages = record["conversations"]
+    if len(messages) > 1 and len(messages) % 2 and messages[-1].get("from") == "human":
+        report.note(DataError("a last question is dropped", reason="odd_tail"), "conversations")
+        messages = messages[:-1]
     roles = [message.get("from") for message in messages]
     if not messages or roles != ["human", "gpt"] * (len(messages) // 2):
         raise DataError(
