@@ -25,13 +25,15 @@ SHIPPED = Path(__file__).parents[1] / "configs"
 
 
 def load_yaml(
-    cls: type[T], path: Union[str, Path], overrides: Iterable[str] = ()
+    cls: type[T], path: Union[str, Path, None], overrides: Iterable[str] = ()
 ) -> tuple[T, dict[str, str]]:
     """Read `path` into `cls`, apply "a.b=value" overrides; returns (object, origin of every leaf).
 
     A section may be the name of another YAML file, relative to this one: `sama: ../mini.yaml`.
+    Without a file there are the defaults and the overrides.
     """
-    values = read_yaml(path)
+    values = {} if path is None else read_yaml(path)
+    path = "command line" if path is None else path
     origins = {key: str(path) for key in _leaves(values)}
     for section, file in _references(cls, values, path):
         values[section] = read_yaml(file)
@@ -58,7 +60,7 @@ def read_yaml(path: Union[str, Path]) -> dict[str, Any]:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read config {path}: {error.strerror or error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if values is None:
         return {}
@@ -102,7 +104,10 @@ def parse_override(text: str) -> tuple[str, Any]:
     key, separator, value = text.partition("=")
     if not separator or not key:
         raise ConfigError(f"override {text!r} is not of the form key=value")
-    return key.strip(), yaml.safe_load(value)
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {text!r}: the value is not valid YAML: {error}") from error
 
 
 def _references(

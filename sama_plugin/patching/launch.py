@@ -16,6 +16,7 @@ import os
 import sys
 import tempfile
 from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable, Iterator, Optional, Protocol, Sequence
@@ -81,7 +82,7 @@ def launch(arguments: Sequence[str]) -> Any:
         raise PluginError("name a script first: python -m sama_plugin SCRIPT.py --plugin sama ...")
     target = locate(rest[0])
     with _json_arguments(options, rest[1:]) as (options, rest):
-        _check_plugin(options)
+        _check_plugin(options, rest)
         bridge = options.bridge or choose_bridge(target)
         with Ledger(announce=_say) as ledger, _arguments(str(target.file), rest):
             finish = BRIDGES.get(bridge)(ledger, options)
@@ -139,10 +140,13 @@ def _with(options: LaunchOptions, key: str, value: Any) -> LaunchOptions:
         flags = [f"plugin.{field}" for field in sorted(known - {"plugin"})]
         raise PluginError(f"unknown flag --{key}{nearest(key, flags)}; known: {', '.join(flags)}")
     name = name.replace("-", "_")
-    if name in REPEATABLE:
-        added = (value,) if isinstance(value, str) else tuple(value)
-        return replace(options, **{name: (*getattr(options, name), *added)})
-    return replace(options, **{name: value})
+    added = [value] if isinstance(value, str) or name not in REPEATABLE else value
+    if not isinstance(added, list) or not all(isinstance(one, str) for one in added):
+        many = " or a list of texts" if name in REPEATABLE else ""
+        raise PluginError(f"--{key}: {json.dumps(value)} should be a text{many}")
+    return replace(
+        options, **{name: (*getattr(options, name), *added) if name in REPEATABLE else value}
+    )
 
 
 @contextlib.contextmanager
@@ -153,7 +157,7 @@ def _json_arguments(
     if len(rest) != 1 or not rest[0].endswith(".json") or not Path(rest[0]).is_file():
         yield options, rest
         return
-    values = json.loads(Path(rest[0]).read_text(encoding="utf-8"))
+    values = _read_arguments(Path(rest[0]))
     ours = {
         key: value for key, value in values.items() if key == "plugin" or key.startswith("plugin.")
     }
@@ -165,14 +169,30 @@ def _json_arguments(
         yield options, [str(copy)]
 
 
-def _check_plugin(options: LaunchOptions) -> None:
-    if not options.plugin:
+def _read_arguments(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise PluginError(f"the script's arguments {file} are not valid JSON: {error}") from error
+    if not isinstance(values, dict):
         raise PluginError(
-            "the launcher was asked for no plugin; add --plugin sama, or run the script with "
-            "python itself"
+            f"the script's arguments {file} hold a {type(values).__name__}; give one JSON object "
+            'of flags, {"plugin": "sama", ...}'
+        )
+    return values
+
+
+def _check_plugin(options: LaunchOptions, rest: Sequence[str]) -> None:
+    if not options.plugin:
+        flags = [one.partition("=")[0] for one in rest if one.startswith("--")]
+        typed = get_close_matches("--plugin", flags, n=1)
+        raise PluginError(
+            f"the launcher was asked for no plugin{f' (found {typed[0]})' if typed else ''}; add "
+            f"--plugin {PLUGIN}, or run the script with python itself"
         )
     if options.plugin != PLUGIN:
-        raise PluginError(f"unknown plugin {options.plugin!r}; known: {PLUGIN}")
+        near = nearest(options.plugin, (PLUGIN,))
+        raise PluginError(f"unknown plugin {options.plugin!r}{near}; known: {PLUGIN}")
 
 
 @contextlib.contextmanager

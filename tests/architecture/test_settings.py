@@ -70,6 +70,22 @@ def test_a_section_may_be_another_file(tmp_path):
     assert (origins["inner.size"], origins["inner.rate"]) == (str(inner), "command line")
 
 
+@pytest.mark.parametrize(
+    ("content", "overrides", "message"),
+    [
+        (b"\x80", (), "not valid YAML"),
+        (b"kind: x", ("kind=[1",), "override 'kind=.1': the value is not valid YAML"),
+        (None, ("knd=x",), "^command line: unknown key knd .did you mean 'kind'"),
+    ],
+)
+def test_what_cannot_be_read_is_said(tmp_path, content, overrides, message):
+    path = None if content is None else tmp_path / "x.yaml"
+    if path is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        load_yaml(Outer, path, overrides)
+
+
 def test_round_trip(tmp_path):
     value = Outer(Inner(7, 0.25, ("b", "c")), "y", "somewhere")
     dump_yaml(value, tmp_path / "out.yaml")

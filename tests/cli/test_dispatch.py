@@ -61,7 +61,9 @@ def test_bugs_keep_their_traceback():
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["trian"], 2, "neither a command, a .py file nor an importable module"),
+        (["trian"], 2, "unknown command 'trian' (did you mean 'train'?)"),
+        (["no.such"], 2, "cannot find module 'no.such'"),
+        (["nothing_like_it"], 2, "neither a command, a .py file nor an importable module"),
         (["--version"], 0, "sama_plugin "),
         ([], 2, "usage: sama COMMAND"),
         (["train", "no/such.yaml"], 2, "sama: cannot read config no/such.yaml"),

@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
-from sama_plugin.errors import PluginError
+from sama_plugin.errors import ConfigError, PluginError
 from sama_plugin.patching import launch as launcher
 from sama_plugin.patching.launch import LaunchOptions, launch, split_flags
+from sama_plugin.registry import Registry
 
 SCRIPT = """
 import json, sys
@@ -87,10 +88,55 @@ def test_bad_command_lines(arguments, message):
         launch(arguments)
 
 
-@pytest.mark.parametrize(("flags", "message"), [([], "no plugin"), (["--plugin", "foo"], "'foo'")])
-def test_the_plugin_must_be_named(script, flags, message):
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "no plugin; add --plugin sama"),
+        (["--plugins=sama"], "no plugin .found --plugins.; add --plugin sama"),
+        (["--plugin", "foo"], "unknown plugin 'foo'; known: sama"),
+        (["--plugin", "smaa"], "unknown plugin 'smaa' .did you mean 'sama'"),
+        (
+            ["--plugin=sama", "--plugin.bridge=stub_brige"],
+            "bridges 'stub_brige' .did you mean 'stub_bridge'",
+        ),
+        (["--plugin=sama", "--plugin.set=lora.rr=4"], "command line: unknown key lora.rr"),
+        (["--plugin=sama", "--plugin.set=a=[1"], "'a=.1': the value is not valid YAML"),
+        (["--plugin=sama", "--plugin.config=no.yaml"], "cannot read config no.yaml"),
+    ],
+)
+def test_what_is_named_must_be_known(script, bridge, flags, message):
+    data = [] if "--plugin=sama" not in flags else [f"--plugin.data={script}"]
+    with pytest.raises((PluginError, ConfigError), match=message):
+        launch([script, *flags, *data])
+
+
+def test_two_families_that_claim_a_script_are_both_named(script, monkeypatch):
+    claims = Registry("claims", {})
+    for name in ("one", "other"):
+        claims.register(name, lambda target, name=name: f"{target.module} looks like {name}")
+    monkeypatch.setattr(launcher, "CLAIMS", claims)
+    message = (
+        "several bridges claim launched_script .one: launched_script looks like one; other: "
+        "launched_script looks like other.; say which: --plugin.bridge NAME"
+    )
     with pytest.raises(PluginError, match=message):
-        launch([script, *flags])
+        launch([script, "--plugin", "sama"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"plugin": ', "arguments.json are not valid JSON"),
+        ('["plugin"]', "arguments.json hold a list; give one JSON object"),
+        ('{"plugin": "sama", "plugin.data": 5}', "--plugin.data: 5 should be a text"),
+        ('{"plugin.set": {"a": 1}}', "--plugin.set: .* should be a text or a list of texts"),
+    ],
+)
+def test_bad_json_arguments(script, tmp_path, text, message):
+    arguments = tmp_path / "arguments.json"
+    arguments.write_text(text)
+    with pytest.raises(PluginError, match=message):
+        launch([script, str(arguments)])
 
 
 def test_script_runs_patched_under_its_own_name_and_all_is_put_back(script, bridge, capsys):

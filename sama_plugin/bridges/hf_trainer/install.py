@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -110,4 +109,4 @@ def _data(options: LaunchOptions) -> Path:
 
 
 def _config(options: LaunchOptions) -> SamaConfig:
-    return load_yaml(SamaConfig, options.config or os.devnull, options.set)[0]
+    return load_yaml(SamaConfig, options.config, options.set)[0]

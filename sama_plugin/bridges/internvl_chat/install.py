@@ -42,7 +42,7 @@ def install(ledger: Ledger, options: LaunchOptions) -> Callable[[ModuleType], No
         raise PluginError(f"--plugin.compat {options.compat}: one of {', '.join(COMPAT)}")
     if options.data is not None and not os.path.isfile(options.data):
         raise PluginError(f"--plugin.data {options.data}: no such file")
-    config = load_yaml(SamaConfig, options.config or os.devnull, options.set)[0]
+    config = load_yaml(SamaConfig, options.config, options.set)[0]
     standing = ledger.hold(contextlib.ExitStack())  # placeholders, while the script is imported
     if options.compat == "auto":
         ledger.hold(before_import(_in_the_tree, lambda: _make_importable(ledger, standing)))
