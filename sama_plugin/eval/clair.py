@@ -16,6 +16,8 @@ from typing import Iterable, Optional
 TRIES = 3
 PROMPT_ID = "clair-en-1"
 SYSTEM = "You compare descriptions and answer with JSON only."
+NO_NUMBER = (TypeError, ValueError, OverflowError)
+"""What the released reader raises at a JSON score that `float` refuses."""
 
 _BRACES = re.compile(r"\{(.*?)\}", re.DOTALL)
 _NUMBER = re.compile(r"\d*\.?\d+")
@@ -47,7 +49,7 @@ def read_released(reply: str) -> Optional[Verdict]:
     """One reply as the released code reads it; None: ask again.
 
     Raises:
-        TypeError, ValueError: the JSON holds a score that is no number, as upstream.
+        NO_NUMBER: the JSON holds a score that is no number, as upstream.
     """
     found = _BRACES.search(reply)
     if found:

@@ -219,12 +219,12 @@ def score(
 
 
 def finite(value: Any) -> Any:
-    """The same with None for NaN, which is no JSON."""
+    """The same with None for NaN and infinities, which are no JSON."""
     if isinstance(value, dict):
         return {name: finite(one) for name, one in value.items()}
     if isinstance(value, list):
         return [finite(one) for one in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def file_hash(path: Union[str, Path]) -> str:

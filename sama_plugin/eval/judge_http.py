@@ -22,8 +22,13 @@ from sama_plugin.errors import ConfigError
 from sama_plugin.eval.judge import JudgeConfig, Question, Reply, Usage
 from sama_plugin.eval.judge_cache import JudgeCache, key_of
 
-PASSING = (408, 409, 425, 429, 500, 502, 503, 504)
+PASSING = (408, 409, 425, 429)
+"""Tried again, as every code from 500 on."""
 OF_THE_QUESTION = (400, 413, 422)
+_MALFORMED = (
+    *(ValueError, KeyError, IndexError, TypeError, AttributeError),
+    *(OverflowError, RecursionError),  # a number of tokens, a depth that nobody sends
+)
 _CHUNK = 65536
 _SHOWN = 200
 
@@ -126,9 +131,9 @@ class HttpJudge:
             raise _TryAgain(f"{type(error).__name__}: {error}") from error
 
     def _refused(self, error: urllib.error.HTTPError) -> Exception:
-        if error.code in PASSING:
+        if error.code in PASSING or error.code >= 500:
             return _TryAgain(f"HTTP {error.code}", _seconds(error.headers.get("Retry-After")))
-        said = error.read(_SHOWN).decode("utf-8", "replace")
+        said = _beginning(error)
         if error.code in OF_THE_QUESTION and (self._heard or self.usage.cached):
             return _Refused(f"the judge refuses this question: HTTP {error.code} {said}")
         return ConfigError(
@@ -142,7 +147,7 @@ class HttpJudge:
             text = reply["choices"][0]["message"]["content"]
             usage = reply.get("usage") or {}
             tokens = [int(usage.get(f"{side}_tokens") or 0) for side in ("prompt", "completion")]
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        except _MALFORMED as error:
             shown = data[:_SHOWN].decode("utf-8", "replace")
             raise _TryAgain(f"not a chat completion ({type(error).__name__}): {shown}") from error
         self._account(*tokens, str(reply.get("model") or ""))
@@ -181,6 +186,14 @@ def _read_until(response: http.client.HTTPResponse, end: float) -> bytes:
     if expected is not None and len(data) < expected:
         raise _TryAgain(f"the reply was cut off after {len(data)} of {expected} bytes")
     return data
+
+
+def _beginning(error: urllib.error.HTTPError) -> str:
+    """First bytes of what a refusal says, as far as they come."""
+    try:
+        return error.read(_SHOWN).decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException):
+        return ""
 
 
 def _seconds(text: Optional[str]) -> Optional[float]:

@@ -281,6 +281,11 @@ def test_a_kind_without_weight_is_null_in_the_summary():
     assert report._value(row["kinds"]["nothing there"]).strip() == "none"
 
 
+def test_what_json_cannot_hold_is_null():
+    found = harness.finite({"a": [float("nan"), float("inf"), 1.5], "b": float("-inf")})
+    assert found == {"a": [None, None, 1.5], "b": None}
+
+
 def test_a_key_is_given_once_even_where_an_id_looks_like_one():
     cases, doubled = make_cases([choice(name, "v") for name in ("a", "a", "a#2", "a", "a#2")])
     assert [case.key for case in cases] == ["a", "a#3", "a#2", "a#4", "a#2#2"]

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.error import HTTPError
 
 import pytest
 
@@ -105,21 +106,28 @@ def test_a_good_reply(server, pauses, monkeypatch):
         (429, {"Retry-After": "7"}, b"slow down"),
         (500, {}, b"oops"),
         (503, {"Retry-After": "soon"}, b""),
+        (529, {"Retry-After": "nan"}, b"overloaded"),
         "hang up",
         "cut off",
         b"<html>not json</html>",
         b'{"choices": []}',
         b'{"choices": [{"message": {"content": null}}]}',
         b"[1, 2]",
+        b"[" * 100_000,
+        completion(tokens=(float("inf"), 1)),
     ],
-    ids=["429", "500", "503", "hang up", "cut off", "html", "no choice", "no text", "list"],
+    ids=(
+        ["429", "500", "503", "529", "hang up", "cut off", "html", "no choice", "no text", "list"]
+        + ["deep", "tokens"]
+    ),
 )
 def test_passing_trouble_is_tried_again(server, pauses, trouble):
     server.script = [trouble, trouble, completion("5")]
     one = judge(server, pauses)
     assert one.ask(QUESTION).text == "5"
     assert one.usage.retried == 2 and one.usage.failed == 0
-    assert pauses == ([7, 7] if isinstance(trouble, tuple) and trouble[0] == 429 else [1, 2])
+    asked_for = {429: [7, 7], 529: [0, 0]}
+    assert pauses == asked_for.get(trouble[0] if isinstance(trouble, tuple) else 0, [1, 2])
 
 
 def test_lasting_trouble_is_an_answer_without_text(server, pauses):
@@ -142,6 +150,17 @@ def test_refusals_stop_the_run(server, pauses):
     with pytest.raises(ConfigError, match="HTTP 401 bad key"):
         judge(server, pauses).ask(QUESTION)
     assert len(server.requests) == 1
+
+
+def test_a_refusal_whose_words_never_come_is_a_refusal(server, pauses, monkeypatch):
+    server.script = [(401, {}, b"bad key")]
+
+    def stalls(error, length):
+        raise TimeoutError("nothing comes")
+
+    monkeypatch.setattr(HTTPError, "read", stalls, raising=False)
+    with pytest.raises(ConfigError, match="HTTP 401 ; check --judge"):
+        judge(server, pauses).ask(QUESTION)
 
 
 @pytest.mark.parametrize("code", [400, 413, 422])

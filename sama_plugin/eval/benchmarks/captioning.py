@@ -93,7 +93,7 @@ def _released(replies: Sequence[str]):
     """The score as coded upstream; None where that code raises."""
     try:
         return clair.read_tries(replies)[0].score
-    except (TypeError, ValueError):
+    except clair.NO_NUMBER:
         return None
 
 
