@@ -95,6 +95,7 @@ class TestGcg:
             board = gcg.score(found.cases, answers, Means(NoJudge(), similarity, "given"))
             values = numbers(board)
             assert values["mIoU", "released"] == pytest.approx(expected["mIoU"], abs=1e-9)
+            assert values["Recall", "released"] == pytest.approx(expected["Recall"], abs=1e-9)
             for name, value in expected["segm"].items():
                 assert values[name, "released"] == pytest.approx(value, abs=1e-9), name
 
@@ -121,6 +122,52 @@ def test_corrected_recall_looks_at_a_phrase_and_its_own_mask(name):
     answer = Prediction("one", said, phrases=("the ball", ""), tracks=(ball, dog))
     values = numbers(SUITES.get(name).score([case], {"one": answer}, MEANS))
     assert values["Recall", "corrected"] == pytest.approx(1 / 3)
+
+
+def test_sama_bench_g_gives_the_reference_numbers(sama_golden):
+    """Every golden question as a benchmark of its own, in both readings."""
+    seen = 0
+    for topic in topics(sama_golden, "sama_bench_g"):
+        expected = topic.read("expected")["questions"]
+        for video, records in topic.read("inputs").items():
+            for record in records:
+                name = f"{video}#{record['question']}"
+                wanted = expected[name]
+                if len(wanted["gt_phrases"]) < len(record["gt_masks"]):
+                    continue  # no sample holds a reference mask without a phrase
+                coded = wanted["as_coded"]
+                phrases = max(1, len(wanted["gt_phrases"]))
+                hits = len(wanted["corrected"]["matches_gt_pred_admissible_pairs"])
+                found = numbers(dialogue(name, record, wanted))
+                assert found["mIoU", "released"] == pytest.approx(wanted["miou"], abs=1e-9), name
+                miou = wanted["miou_penalised"]
+                assert found["mIoU", "corrected"] == pytest.approx(miou, abs=1e-9), name
+                recall = coded.get("true_positives", 0) / max(1, coded["gt_counted"])
+                assert found["Recall", "released"] == pytest.approx(recall, abs=1e-9), name
+                assert found.get(("Recall", "corrected"), 0) == pytest.approx(hits / phrases), name
+                seen += 1
+    assert seen
+
+
+def dialogue(name, record, wanted):
+    """The scoreboard of one golden question; phrase k belongs to mask k."""
+    times, *size = record["size_thw"]
+    tracks = {
+        side: [MaskTrack(tuple(size), times, dict(enumerate(tube))) for tube in record[side]]
+        for side in ("gt_masks", "pred_masks")
+    }
+    targets = map(Target, wanted["gt_phrases"], [*tracks["gt_masks"], *[None] * 99])
+    turn = Turn("?", record["gt_text"], targets=tuple(targets))
+    case = Case(name, Sample(name, Media("video", "a.mp4"), (turn,)))
+    said = [*wanted["pred_phrases"], *[""] * 99][: len(tracks["pred_masks"])]
+    answer = Prediction(
+        name, record["pred_text"], phrases=tuple(said), tracks=tuple(tracks["pred_masks"])
+    )
+    given = np.zeros((len(wanted["gt_phrases"]), 99))
+    for row, values in enumerate(record["phrase_similarity_gt_by_pred"]):
+        given[row, : len(values)] = values
+    means = Means(NoJudge(), lambda targets, said: given[:, : len(said)], "given")
+    return SUITES.get("sama-bench-g").score([case], {name: answer}, means)
 
 
 def test_video_gcg_reads_our_lines(tmp_path):

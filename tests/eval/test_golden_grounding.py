@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,6 +16,7 @@ from sama_plugin.eval import sama_bench_g as bench_g
 from sama_plugin.eval.captions import missing_parts, score_tokenised
 from sama_plugin.eval.tubes import iou_matrix, tube_iou
 from sama_plugin.media.masks import decode, encode
+from sama_plugin.media.rle import merge
 from tests.eval.golden import topics
 
 
@@ -28,6 +31,26 @@ def question(record):
     columns = len(bench_g.phrases_of(record["pred_text"]))
     similarity = np.array(record["phrase_similarity_gt_by_pred"], float).reshape(rows, columns)
     return bench_g.Question(iou_matrix(wanted, found), similarity)
+
+
+def mean_of(values):
+    return sum(values.values()) / len(values)
+
+
+def readings(asked):
+    """Every reading of a video's questions, named as the reference names them."""
+    coded = [bench_g.recall_released(one) for one in asked]
+    fixed = [bench_g.recall_orientation_fixed(one) for one in asked]
+    kept = [dataclasses.replace(f, phrases=c.phrases) for f, c in zip(fixed, coded)]
+    admissible = [bench_g.recall_corrected(one) for one in asked]
+    return {
+        "miou": float(np.mean([bench_g.miou_released(one) for one in asked])),
+        "miou_penalised": float(np.mean([bench_g.miou_corrected(one) for one in asked])),
+        "recall": bench_g.video_recall(coded),
+        "recall_orientation_fixed": bench_g.video_recall(fixed),
+        "recall_orientation_fixed_same_skipping": bench_g.video_recall(kept),
+        "recall_admissible_pairs": bench_g.video_recall(admissible),
+    }
 
 
 class TestSamaBenchG:
@@ -60,27 +83,35 @@ class TestSamaBenchG:
         assert pairs == fixed["matches_gt_pred_admissible_pairs"]
 
     def test_videos_and_averages(self, sama_golden):
-        readings = {
-            "as_coded": ("recall", bench_g.recall_released),
-            "corrected": ("recall_admissible_pairs", bench_g.recall_corrected),
-        }
         for topic in topics(sama_golden, "sama_bench_g"):
             expected = topic.read("expected")
-            inputs = {v: [question(r) for r in rs] for v, rs in topic.read("inputs").items()}
-            mious = {}
-            for video, asked in inputs.items():
-                for reading, (name, rule) in readings.items():
-                    found = bench_g.video_recall([rule(one) for one in asked])
-                    wanted = expected["videos"][video][reading]
-                    assert found == pytest.approx(wanted[name], abs=1e-9), video
-                mious[video] = float(np.mean([bench_g.miou_released(one) for one in asked]))
-            averages = expected["averages"]
-            found = bench_g.released_file_average(mious)
-            assert found == pytest.approx(averages["as_coded_only_VidSTG_files"]["miou"], abs=1e-9)
-            found = float(np.mean(list(mious.values())))
-            assert found == pytest.approx(averages["all_videos"]["miou"], abs=1e-9)
-            rank = averages["evaluator_rank_file_all_videos_one_rank"]["Mean IoU (mIoU)"]
-            assert bench_g.released_rank_average(mious) == pytest.approx(rank, abs=1e-9)
+            asked = {v: [question(r) for r in rs] for v, rs in topic.read("inputs").items()}
+            found = {name: readings(questions) for name, questions in asked.items()}
+            for video, wanted in expected["videos"].items():
+                stated = {**wanted["as_coded"], **wanted["corrected"]}
+                assert stated == pytest.approx(
+                    {name: found[video][name] for name in stated}, abs=1e-9
+                ), video
+                clair = {"clair": wanted["clair_given"]}
+                found[video].update({**wanted["caption_scores"], **clair})
+            self.check_averages(expected["averages"], found)
+
+    def check_averages(self, averages, found):
+        names = {"Mean IoU (mIoU)": "miou", "Recall": "recall", "CLAIR": "clair"}
+        rules = {
+            "as_coded_only_VidSTG_files": bench_g.released_file_average,
+            "all_videos": mean_of,
+            "corrected_mean_over_videos": mean_of,
+            "evaluator_rank_file_all_videos_one_rank": bench_g.released_rank_average,
+        }
+        for block, wanted in averages.items():
+            for name, value in wanted.items():
+                if name == "videos":
+                    chosen = [v for v in found if "VidSTG" in v or block == "all_videos"]
+                    assert len(chosen) == value, block
+                    continue
+                per_video = {v: row[names.get(name, name)] for v, row in found.items()}
+                assert rules[block](per_video) == pytest.approx(value, abs=1e-9), (block, name)
 
     def test_texts(self, sama_golden):
         for topic in topics(sama_golden, "sama_bench_g"):
@@ -154,9 +185,12 @@ def test_ref_davis17_counts_its_annotations(sama_golden):
         dictionary, predictions = topic.read("ref_davis17_mask_dict"), topic.read("predictions_rle")
         expected = topic.read("expected")["ref_davis17"]["per_expression"]
         listed = [(v, e) for v in sorted(videos) for e in sorted(videos[v]["expressions"])]
+        assert {f"{v}_{e}" for v, e in listed} == set(expected)
         for number, (video, expression) in enumerate(listed):
             found = predictions.get(video, {}).get(expression)
             if found is None:
+                none = {m: rvos.MISSING[m] for m in ("J", "F")}
+                assert expected[f"{video}_{expression}"] == none, expression
                 continue
             size = videos[video]["height"], videos[video]["width"]
             entries = dictionary[str(number)]
@@ -227,13 +261,17 @@ class TestRes:
         for topic in topics(sama_golden, "res_ciou"):
             expected = topic.read("expected")
             for name, images in topic.read("inputs").items():
-                self.check(self.overlaps(images), expected[name])
+                self.check(self.overlaps(images, 1), expected[name])  # the first mask alone
+                every = expected[name].get("union_of_all_masks")
+                if every:
+                    whole = res.ciou(self.overlaps(images, None))
+                    assert whole == pytest.approx(every["cIoU"], abs=1e-6), name
 
-    def overlaps(self, images):
+    def overlaps(self, images, most):
         found = []
         for number, image in enumerate(images):
             for masks, target in zip(image["prediction_masks"], image["gt_masks"]):
-                prediction = decode(masks[0]) if masks else None  # released: the first mask alone
+                prediction = decode(merge(masks[:most])) if masks else None
                 found.append(res.Overlap.of(decode(target), prediction, str(number)))
         return found
 
@@ -245,6 +283,7 @@ class TestRes:
         else:
             found = res.ciou_released(overlaps, missing="skipped")
             assert found == pytest.approx(sama["cIoU"], abs=1e-6)
+            assert res.giou_released(overlaps) == pytest.approx(sama["gIoU"], abs=1e-6)
         found = res.ciou_released(overlaps, missing="empty")
         assert found == pytest.approx(sa2va["cIoU"], abs=1e-6)
         assert res.giou_released(overlaps) == pytest.approx(sa2va["gIoU"], abs=1e-6)
@@ -252,6 +291,10 @@ class TestRes:
         if check:
             assert res.ciou(overlaps) == pytest.approx(check["cIoU_none_as_empty"], abs=1e-9)
             assert res.giou(overlaps) == pytest.approx(check["gIoU_none_as_empty"], abs=1e-9)
+            predicted = [one for one in overlaps if one.predicted]
+            assert res.ciou(predicted) == pytest.approx(check["cIoU_none_skipped"], abs=1e-9)
+        for one, counts in zip(overlaps, sum(wanted.get("per_sentence", []), [])):
+            assert {name: getattr(one, name) for name in counts} == counts
 
     def test_nothing_to_find(self):
         empty, full = np.zeros((4, 4), bool), np.ones((4, 4), bool)

@@ -128,7 +128,8 @@ def test_pictures_that_are_no_labels(tmp_path):
 
 
 def test_the_palette_is_that_of_davis(sama_golden):
-    with Image.open(sama_golden / "davis_jf/masks/osvos/judo/00000.png") as picture:
+    first = next(iter(sorted((sama_golden / "davis_jf" / "masks" / "osvos").glob("*/*.png"))))
+    with Image.open(first) as picture:
         theirs = np.reshape(picture.getpalette(), (-1, 3))
     assert np.array_equal(masks.index_palette()[: len(theirs)], theirs)
 
