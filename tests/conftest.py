@@ -34,6 +34,22 @@ def external_folder(variable: str, default: str) -> Path:
     return folder
 
 
+def golden_topic(root: Path, topic: str) -> Path:
+    """Folder of a topic. A root that holds other topics only is no failure: kept-back cases lie in
+    roots of their own.
+    """
+    if not (root / topic).is_dir():
+        pytest.skip(f"{root} has no topic {topic}")
+    return root / topic
+
+
+def golden_folders(root: Path, topic: str) -> list[Path]:
+    """Case folders of a topic, whatever they are called; at least one."""
+    folders = sorted(file.parent for file in golden_topic(root, topic).glob("*/meta.json"))
+    assert folders, f"{root / topic} holds no case"
+    return folders
+
+
 @pytest.fixture(scope="session")
 def sama_data() -> Path:
     """Real videos, masks, images and annotation files."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 
 import numpy as np
@@ -15,30 +16,31 @@ from sama_plugin.dialog.released import IMAGE_TOKEN, WORDINGS, region_header
 from sama_plugin.dialog.sample import Media, Region, Sample, Turn
 from sama_plugin.dialog.tokens import CONTEXT_SLOT, REGION_MARK, REGION_SLOT
 from sama_plugin.hosts.internvl.adapter import InternVLAdapter
-from sama_plugin.media.frames import FramePlan
+from sama_plugin.media.frames import FramePlan, FramePolicy, plan_frames
 from sama_plugin.nn.released import covered_cells
+from tests.conftest import golden_folders
 from tests.tiny_tokenizer import tiny_tokenizer
 
 ASK, ANSWER, END = "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>\n"
-GRID = 16
 
 
 def test_prompts_and_the_order_of_their_vectors(sama_golden):
-    files = sorted((sama_golden / "sama_layout").glob("*/expected.json"))
-    entries = [one for file in files for one in json.loads(file.read_text())["conversations"]]
-    assert entries, f"{sama_golden / 'sama_layout'} holds no conversation"
-    for entry in entries:
-        try:
-            check(entry)
-        except AssertionError as error:
-            raise AssertionError(f"{entry['name']}: {error}") from error
+    for folder in golden_folders(sama_golden, "sama_layout"):
+        constants = json.loads((folder / "meta.json").read_text())["constants"]
+        entries = json.loads((folder / "expected.json").read_text())["conversations"]
+        assert entries, f"{folder} holds no conversation"
+        for entry in entries:
+            try:
+                check(entry, constants["tokens_per_frame_or_tile"])
+            except AssertionError as error:
+                raise AssertionError(f"{entry['name']}: {error}") from error
 
 
-def check(entry: dict) -> None:
+def check(entry: dict, tokens: int) -> None:
     wording = WORDINGS[entry["family"]]
     questions, answers = words_of(entry, wording)
     video = entry["family"].startswith(("video", "inference_video"))
-    encoder = Encoder(tiny_tokenizer(plugin=True), InternVLAdapter(), GRID * GRID, wording=wording)
+    encoder = Encoder(tiny_tokenizer(plugin=True), InternVLAdapter(), tokens, wording=wording)
     media = Media("video" if video else "image", "clip.mp4")
     prompts = tuple(
         Turn(
@@ -51,7 +53,7 @@ def check(entry: dict) -> None:
     plan = plan_of(entry)
     encoded = encoder.encode(Sample(entry["name"], media, prompts), plan)
     text = encoder.text.tokenizer.decode(encoded.input_ids)
-    shown, cells = written(text), cells_of(entry)
+    shown, cells = written(text), cells_of(entry, math.isqrt(tokens))
     if cells:
         opening = "" if "full_prompt" in entry else "<image> "
         context = f"{{{entry['tiles']}}}\n"
@@ -64,6 +66,11 @@ def check(entry: dict) -> None:
         assert [canonical(one) for one in answers] == entry["turn_outputs"]
         counts = [sum(map(int, re.findall(r"{(\d+)}", one))) for one in inputs]
         assert counts == entry["placeholders_per_turn"]
+    if entry["family"] == "inference_video":
+        policy = FramePolicy(aggregator=32, llm=5, prompted=5, compat="released")
+        whole = plan_frames(entry["video_frames"], policy)
+        assert (whole.aggregator, whole.llm) == (plan.aggregator, plan.llm)
+        assert list(whole.prompted) == entry["sam_language_frames"]
     slots = encoded.layout.slots
     total = sum(len(slots[kind]) for kind in ("image", "context", "region")) + sum(cells)
     assert total == entry["placeholders_total"] == entry["written_vectors"]
@@ -98,7 +105,7 @@ def plan_of(entry: dict) -> FramePlan:
     return FramePlan(entry.get("video_frames") or len(sparse), tuple(sparse), dense, ())
 
 
-def cells_of(entry: dict) -> list[int]:
+def cells_of(entry: dict, grid: int) -> list[int]:
     """Cells that each region of an image covers."""
     if "boxes_xyxy" not in entry:
         return []
@@ -106,7 +113,7 @@ def cells_of(entry: dict) -> list[int]:
     masks = np.zeros((len(entry["boxes_xyxy"]), height, width), bool)
     for mask, (x0, y0, x1, y1) in zip(masks, entry["boxes_xyxy"]):
         mask[y0:y1, x0:x1] = True
-    cells = covered_cells(torch.from_numpy(masks), GRID)
+    cells = covered_cells(torch.from_numpy(masks), grid)
     assert torch.cat(cells).tolist() == entry["selected_grid_indices"]
     assert [len(one) for one in cells] == entry["region_cells"]
     return entry["region_cells"]
@@ -120,8 +127,9 @@ def written(text: str) -> str:
 
 
 def as_chatml(prompt: str, template: str) -> str:
-    if template != "phi3_chat":
+    if template in ("qwen_chat", "internlm2_chat"):
         return prompt
+    assert template == "phi3_chat", template
     for theirs, ours in (
         ("<|user|>\n", ASK),
         ("<|end|>\n<|assistant|>\n", ANSWER),
@@ -151,12 +159,11 @@ def merged(runs):
 
 
 def test_sa2va_region_header(sama_golden):
-    files = sorted((sama_golden / "sa2va_region_vp").glob("*/meta.json"))
-    assert files, f"{sama_golden / 'sa2va_region_vp'} holds no case"
-    for file in files:
-        meta = json.loads(file.read_text())
+    for folder in golden_folders(sama_golden, "sa2va_region_vp"):
+        meta = json.loads((folder / "meta.json").read_text())
         wording = WORDINGS["image_visual_prompt"]
         hyper = meta["hyper"]
         text = wording.visual_prefix(hyper["items"], hyper["tokens_per_item"], video=False)
         text += region_header(meta["cells_per_region"]) + wording.question(meta["text_in"])
-        assert f"{ASK}{written(text)}{ANSWER}" == meta["full_prompt"], file.parent.name
+        wanted = as_chatml(meta["full_prompt"], meta["flags"]["template"])
+        assert f"{ASK}{written(text)}{ANSWER}" == wanted, folder.name

@@ -1,17 +1,21 @@
 """No golden topic without a reader: every folder below $SAMA_GOLDEN is compared by some test.
 
-The comparisons themselves lie beside the rooms they are about; `pytest -v tests/golden` prints
-which file reads which topic.
+The comparisons themselves lie beside the rooms they are about; `pytest tests/golden` runs them all
+(see conftest.py here).
 """
 
 from __future__ import annotations
 
 import ast
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-TESTS = Path(__file__).resolve().parents[1]
+from tests.golden.conftest import pytest_collection_modifyitems, pytest_configure
+
+HERE = Path(__file__).resolve().parent
+TESTS = HERE.parent
 
 
 def names_in(file: Path) -> set[str]:
@@ -29,7 +33,7 @@ def names_in(file: Path) -> set[str]:
 @pytest.fixture(scope="module")
 def readers() -> dict[str, set[str]]:
     """Test file to the strings in it."""
-    files = [file for file in sorted(TESTS.rglob("*.py")) if file.parent != Path(__file__).parent]
+    files = [file for file in sorted(TESTS.rglob("*.py")) if file.parent != HERE]
     return {str(file.relative_to(TESTS)): names_in(file) for file in files}
 
 
@@ -47,3 +51,21 @@ def test_a_topic_in_prose_is_not_read(tmp_path):
     file = tmp_path / "test_x.py"
     file.write_text('"""some_topic"""\nFOLDER = "root/other_topic/case"\n')
     assert "other_topic" in names_in(file) and "some_topic" not in names_in(file)
+
+
+def test_asking_for_this_folder_collects_the_comparisons():
+    config = SimpleNamespace(
+        args=[str(HERE)], hook=SimpleNamespace(pytest_deselected=lambda items: 0)
+    )
+    pytest_configure(config)
+    added = {str(Path(file).relative_to(TESTS)) for file in config.args[1:]}
+    assert {"nn/test_golden_aggregator.py", "segment/test_golden.py", "nn/test_losses.py"} <= added
+    items = [SimpleNamespace(fixturenames=names) for names in (["sama_golden"], ["tmp_path"])]
+    pytest_collection_modifyitems(config, items)
+    assert [item.fixturenames for item in items] == [["sama_golden"]]
+
+
+def test_asking_for_anything_else_collects_what_was_asked_for():
+    config = SimpleNamespace(args=[str(TESTS)])
+    pytest_configure(config)
+    assert config.args == [str(TESTS)]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sama_plugin.errors import ConfigError, MediaError
 from sama_plugin.media import frames
 from sama_plugin.media.frames import FramePlan, FramePolicy, plan_frames
+from tests.conftest import golden_folders
 
 LENGTHS = st.integers(1, 400)
 COUNTS = st.integers(0, 40)
@@ -18,33 +19,40 @@ COUNTS = st.integers(0, 40)
 
 @pytest.fixture(scope="module")
 def golden(sama_golden):
-    """The recorded frames of all cases of the topic."""
-    found = {"default": [], "other_settings": []}
-    files = sorted((sama_golden / "sama_frames").glob("*/expected.json"))
-    for file in files:
-        for kind, cases in json.loads(file.read_text()).items():
-            found[kind] += cases
-    assert all(found.values()), f"{len(files)} files of recorded frames hold too little"
-    return found
+    """Defaults and recorded frames of every case of the topic."""
+    return [
+        tuple(json.loads((folder / f"{part}.json").read_text()) for part in ("meta", "expected"))
+        for folder in golden_folders(sama_golden, "sama_frames")
+    ]
 
 
 def test_released_plans(golden):
-    answering = FramePolicy(aggregator=32, llm=5, prompted=5, compat="released")
-    training = FramePolicy(aggregator=32, llm=5, prompted=5, compat="released-training")
-    for case in golden["default"]:
-        total = case["frames"]
-        plan, trained = plan_frames(total, answering), plan_frames(total, training)
-        assert list(plan.aggregator) == list(trained.aggregator) == case["sparse"]
-        assert list(plan.llm) == case["dense_infer_video_frames"]
-        assert list(plan.prompted) == case["sam_language_frames_infer"]
-        assert list(trained.llm) == case["dense_train_video_frames"]
-        positions = frames.released_dense_training(len(trained.aggregator))
-        assert positions == case["dense_train_positions"]
-        assert frames.released_sparse(total, 32) == case["sparse_rvos_positional_call"]
+    for meta, expected in golden:
+        defaults = meta["defaults"]
+        assert (defaults["interval"], defaults["min_frames"]) == (3, 8), "the rule's own numbers"
+        for case in expected["default"]:
+            released_plan(case, defaults["max_frames"], defaults["dense_count"])
+        assert expected["default"]
+
+
+def released_plan(case, most, dense):
+    total = case["frames"]
+    sizes = {"aggregator": most, "llm": dense, "prompted": dense}
+    plan = plan_frames(total, FramePolicy(**sizes, compat="released"))
+    trained = plan_frames(total, FramePolicy(**sizes, compat="released-training"))
+    assert list(plan.aggregator) == list(trained.aggregator) == case["sparse"]
+    assert list(plan.llm) == case["dense_infer_video_frames"]
+    positions = [plan.aggregator.index(frame) for frame in plan.llm]
+    assert positions == case["dense_infer_positions"]
+    assert list(plan.prompted) == case["sam_language_frames_infer"]
+    assert list(trained.llm) == case["dense_train_video_frames"]
+    positions = frames.released_dense_training(len(trained.aggregator), dense)
+    assert positions == case["dense_train_positions"]
+    assert frames.released_sparse(total, most) == case["sparse_rvos_positional_call"]
 
 
 def test_released_rules_with_other_numbers(golden):
-    for case in golden["other_settings"]:
+    for case in (one for _, expected in golden for one in expected["other_settings"]):
         numbers = case["interval"], case["max_frames"], case["min_frames"]
         sparse = frames.released_sparse(case["frames"], *numbers)
         assert sparse == case["sparse"]

@@ -13,10 +13,11 @@ from hypothesis.extra import numpy as hnp
 from sama_plugin.errors import DataError
 from sama_plugin.media.polygons import from_polygons, to_polygons
 from sama_plugin.media.rle import area, decode
+from tests.conftest import golden_topic
 
 
 def test_golden(sama_golden):
-    expected = json.loads((sama_golden / "rle" / "expected.json").read_text())
+    expected = json.loads((golden_topic(sama_golden, "rle") / "expected.json").read_text())
     for case in expected["polygons"]:
         union = from_polygons(case["polygons"], *case["size"])
         assert union["counts"] == case["union"]["counts"] and area(union) == case["union"]["area"]

@@ -12,13 +12,14 @@ from hypothesis.extra import numpy as hnp
 
 from sama_plugin.errors import DataError
 from sama_plugin.media import rle as codec
+from tests.conftest import golden_topic
 
 MASKS = hnp.arrays(bool, st.tuples(st.integers(1, 40), st.integers(1, 40)))
 
 
 @pytest.fixture(scope="module")
 def golden(sama_golden):
-    folder = sama_golden / "rle"
+    folder = golden_topic(sama_golden, "rle")
     return json.loads((folder / "expected.json").read_text()), np.load(folder / "masks.npz")
 
 

@@ -19,7 +19,7 @@ from sama_plugin.nn.question import WordpieceQuestion
 from sama_plugin.nn.region import SamaRegionEncoder
 from sama_plugin.nn.spatial import SpatialQFormer
 from sama_plugin.nn.temporal import TemporalQFormer
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, golden_folders
 
 
 @dataclass
@@ -79,8 +79,7 @@ def case(request, sama_golden: Path) -> Iterator[GoldenCase]:
     from safetensors.torch import load_file
 
     topic, name = request.param
-    assert name, f"{sama_golden / topic} holds no case"
-    folder = sama_golden / topic / name
+    (folder,) = (one for one in golden_folders(sama_golden, topic) if one.name == name or not name)
     tensors = [
         load_file(path) if (path := folder / f"{part}.safetensors").exists() else {}
         for part in ("inputs", "outputs", "weights")
@@ -109,7 +108,7 @@ def released_modules(s: Mapping[str, int], text_layers: int | None = None) -> nn
         window=s["window"],
         stride=s["stride"],
     )
-    region = SamaRegionEncoder(s["D"], h, 112, s["mlp_hid"])
+    region = SamaRegionEncoder(s["D"], h, s.get("shape_grid", 112), s["mlp_hid"])
     return nn.ModuleDict({"aggregator": aggregator, "region": region}).eval()
 
 

@@ -52,10 +52,11 @@ def region_vectors(case: GoldenCase) -> None:
 
     def entries(chosen):
         regions = torch.arange(len(chosen))
-        column = torch.tensor([columns[j] for j in chosen])
+        column = torch.tensor([columns[j] for j in chosen], dtype=torch.long)
         weights = case.outputs["masks_grid_box"][regions, column].flatten(1).float()
         shapes = case.outputs["masks_112_box"][regions, column].float()
-        return torch.tensor([dense[j] for j in chosen]), weights, shapes, regions, len(chosen)
+        rows = torch.tensor([dense[j] for j in chosen], dtype=torch.long)
+        return rows, weights, shapes, regions, len(chosen)
 
     def sides(chosen, ending):
         rows, weights, *_ = entries(chosen)

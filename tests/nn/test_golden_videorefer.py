@@ -24,7 +24,8 @@ def test_object_tokens(case):
     assert not missing.unexpected_keys and all(n.startswith("rows.") for n in missing.missing_keys)
 
     rows, masks, owner = entries(case)
-    cells = touched(masks, sizes["grid"], sizes["grid"]).flatten(1).float()  # (M, N)
+    grid = sizes["grid"]
+    cells = torch.cat([touched(one, grid, grid) for one in masks]).flatten(1).float()  # (M, N)
     features = case.inputs["frame_features"]
     pooled, _ = mask_pool(features[rows], cells)
     case.close(pooled, "pooled")
@@ -44,15 +45,15 @@ def test_object_tokens(case):
 
 
 def entries(case: GoldenCase):
-    """Frame rows, masks as the vision tower sees them, and objects of all entries."""
+    """Frame rows, each sample's masks as the vision tower sees them, and objects of all entries."""
     frames = [one for sample in case.meta["ann_indices"] for one in sample]
     rows = torch.tensor([frame for one in frames for frame in one])
     owner = torch.tensor([number for number, one in enumerate(frames) for _ in one])
     samples = range(len(case.meta["ann_indices"]))
-    masks = torch.cat([case.inputs[f"sample{number}.masks"] for number in samples])
-    if case.sizes()["image_aspect_ratio"] == "pad":
-        masks = padded_to_a_square(masks)
-    return rows, masks.bool(), owner
+    masks = [case.inputs[f"sample{number}.masks"].bool() for number in samples]
+    seen = {"square": lambda one: one, "pad": padded_to_a_square}
+    prepare = seen[case.sizes()["image_aspect_ratio"]]
+    return rows, [prepare(one) for one in masks], owner
 
 
 def padded_to_a_square(masks):
