@@ -32,6 +32,11 @@ LARGE = 64 * 2**20
 CHUNK = 2**24
 VERSION = 1
 
+_TAIL = 4096
+_CUT_OFF = 16
+"""An error at most so many signs before the end of what was read may come of its end: no name, no
+escape and no exponent is longer."""
+
 _SPACE = re.compile(r"[ \t\r\n]*")
 _BEHIND = tuple(" \t\r\n,]}")
 _ROW = np.dtype([("key", "<u8"), ("start", "<u8"), ("length", "<u8"), ("order", "<u8")])
@@ -239,6 +244,22 @@ class _Scanner:
         self.mapping = opening == "{"
         self.place += 1
         self.first = True
+        self._check_end()
+
+    def _check_end(self) -> None:
+        """Say at once that a file is cut off, and not after reading all of it."""
+        here, size = self.file.tell(), self.file.seek(0, os.SEEK_END)
+        self.file.seek(max(0, size - _TAIL))
+        last = self.file.read().rstrip(b" \t\r\n")[-1:].decode("latin-1")
+        self.file.seek(here)
+        closing = "}" if self.mapping else "]"
+        if last and last != closing:
+            raise DataError(
+                f"not valid JSON: {size} bytes end with {last!r} and not with {closing!r}, so the "
+                "file is cut off or something follows its value",
+                file=str(self.path),
+                reason="bad_json",
+            )
 
     def seek(self, byte: int) -> None:
         """Go on behind an entry."""
@@ -281,13 +302,20 @@ class _Scanner:
             except DataError:
                 raise
             except (ValueError, IndexError, RecursionError) as error:
-                if self.ended or isinstance(error, RecursionError):
+                if self.ended or self._certain(error):
                     raise self._error(str(error)) from error
             self._more(step)
             step *= 2
         start, length = self.base + self.place, end - self.place
         self.place = end
         return key, start, length, 0
+
+    def _certain(self, error: Exception) -> bool:
+        """Whether reading on cannot mend it."""
+        if not isinstance(error, json.JSONDecodeError):
+            return isinstance(error, (RecursionError, _NotJson))
+        opened = error.msg.startswith("Unterminated string")
+        return not opened and error.pos < len(self.text) - _CUT_OFF
 
     def _next(self) -> str:
         """The next sign that is not white space, "" at the end of the file."""
@@ -318,8 +346,12 @@ def _decoder() -> json.JSONDecoder:
     return json.JSONDecoder(parse_constant=_refuse_constant)
 
 
+class _NotJson(ValueError):
+    """A constant that Python reads and JSON does not have."""
+
+
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+    raise _NotJson(f"{name} is not JSON")
 
 
 def _digest(key: str) -> int:

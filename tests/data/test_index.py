@@ -74,6 +74,28 @@ def test_damaged_files_are_named(tmp_path, text, reason):
     assert caught.value.reason == reason and "a.json" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: text[:-2],
+        lambda text: text + " 7",
+        lambda text: text.replace('"b": 1', '"b": one', 1),
+        lambda text: text.replace('"b": 1', '"b": NaN', 1),
+        lambda text: "[" + text[1:].replace("1}", "1]", 1),
+    ],
+    ids=["cut off", "something follows", "word", "constant", "bracket"],
+)
+def test_a_large_file_is_not_read_to_its_end_to_find_its_damage(tmp_path, monkeypatch, spoil):
+    path, read = tmp_path / "a.json", []
+    path.write_text(spoil(json.dumps([{"a": "x" * 50, "b": 1}] * 2000)))
+    monkeypatch.setattr(index, "CHUNK", 300)
+    more = index._Scanner._more
+    monkeypatch.setattr(index._Scanner, "_more", lambda *a: (read.append(1), more(*a))[1])
+    with pytest.raises(DataError, match="a.json.*not valid JSON"):
+        index.open_index(path)
+    assert len(read) <= 2
+
+
 def test_a_byte_order_mark_is_read(tmp_path):
     path = tmp_path / "a.json"
     path.write_bytes(b'\xef\xbb\xbf{"\xc3\xa9": 1}')
