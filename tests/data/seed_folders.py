@@ -1,7 +1,8 @@
 """The seed folders below SAMA_DATA/seeds, found by name, and the tests that read them.
 
-`seeds_of("mevis")` runs a test or class once for every folder of that format: `mevis` itself and
-every kept-back `mevis_*` or `mevis-*`. `test_seeds_coverage` fails on a folder no such test reads.
+`seeds_of("mevis")` runs a test or class once for every folder of that format: `mevis` itself, every
+kept-back `mevis_*` or `mevis-*`, and a folder of any other name whose expected.json says MeViS.
+`test_seeds_coverage` fails on a folder no such test reads.
 """
 
 from __future__ import annotations
@@ -19,24 +20,25 @@ from sama_plugin.media import masks
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FORMATS = {
-    "gcg",
-    "internvl_jsonl",
-    "lvvis",
-    "mevis",
-    "osprey",
-    "ref_sav",
-    "ref_youtube_vos",
-    "refcoco",
-    "revos",
-    "sa2va_finetune",
-    "sama_239k",
-    "sama_bench",
-    "videorefer_700k",
-    "videorefer_bench",
-    "videorefer_vl3",
-    "vidstg",
+    "gcg": "grounded caption",
+    "internvl_jsonl": "InternVL",
+    "lvvis": "LV-VIS",
+    "mevis": "MeViS",
+    "osprey": "Osprey",
+    "ref_sav": "Ref-SAV",
+    "ref_youtube_vos": "Ref-YouTube-VOS",
+    "refcoco": "RefCOCO",
+    "revos": "ReVOS",
+    "sa2va_finetune": "Sa2VA",
+    "sama_239k": "SAMA-239K",
+    "sama_bench": "SAMA-Bench",
+    "videorefer_700k": "VideoRefer-700K",
+    "videorefer_bench": "VideoRefer-Bench",
+    "videorefer_vl3": "VideoRefer-VideoLLaMA3",
+    "vidstg": "VidSTG",
 }
-"""Layouts that have a seed folder; a new one is added here and read by a test."""
+"""Layouts that have a seed folder, and how expected.json starts to name them; a new one is added
+here and read by a test."""
 
 READ: set[str] = set()
 """Formats that some test reads; filled when the test modules are imported."""
@@ -60,6 +62,11 @@ class Seed:
         named = self.expected.get("media_root") or self.expected.get("image_root")
         return self.data / (named or "frames")
 
+    def file(self, pattern: str) -> Path:
+        """The one file of this pattern, whatever a kept-back folder calls it."""
+        (found,) = (path for path in self.folder.glob(pattern) if path.name != "expected.json")
+        return found
+
 
 def folders() -> list[Path]:
     """Every seed folder there is."""
@@ -67,18 +74,21 @@ def folders() -> list[Path]:
     return sorted(path for path in root.resolve().glob("seeds/*") if path.is_dir())
 
 
-def format_of(folder: str) -> Optional[str]:
-    """The longest format whose name the folder's name starts with."""
-    fits = [
-        name for name in FORMATS if folder == name or folder.startswith((f"{name}_", f"{name}-"))
-    ]
+def format_of(folder: Path) -> Optional[str]:
+    """The longest format whose name the folder's name starts with, else what its expected.json
+    says."""
+    fits = [name for name in FORMATS if f"{folder.name}_".replace("-", "_").startswith(f"{name}_")]
+    expected = folder / "expected.json"
+    if not fits and expected.is_file():
+        stated = str(json.loads(expected.read_text()).get("format", ""))
+        fits = [name for name, start in FORMATS.items() if stated.startswith(start)]
     return max(fits, key=len, default=None)
 
 
 def seeds_of(name: str) -> Any:
-    """Run a test or a class for every folder of a format; a folder that is missing is a skip."""
+    """Run a test or a class for every folder of a format; without one it fails."""
     READ.add(name)
-    found = [path.name for path in folders() if format_of(path.name) == name]
+    found = [path.name for path in folders() if format_of(path) == name]
     return pytest.mark.parametrize("seed", found or [name], indirect=True)
 
 
