@@ -68,11 +68,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Hold the conversation; returns the exit code."""
     from sama_plugin.atomic import check_writable
+    from sama_plugin.dialog.tokens import check_user_text
 
     if args.json and not args.ask:
         raise RegionError("--json prints a finished conversation; give its questions with --ask")
     if args.out:
         check_writable(args.out)
+    for text in args.ask:
+        check_user_text(text)
     specs = [parse_region(spec) for spec in args.region]
     with _open(args) as session:
         for name, prompt in specs:
@@ -107,11 +110,18 @@ def parse_region(spec: str) -> tuple[str, dict[str, Any]]:
         )
     at, kind, values = found["at"], found["kind"], found["values"]
     try:
-        where = {"time": float(at[:-1])} if at.endswith("s") else {"frame": int(at)}
-        prompt = {kind: _values(kind, values)}
-    except ValueError as error:
+        return found["name"].strip(), {**_when(at), kind: _values(kind, values)}
+    except SamaError as error:
         raise RegionError(f"cannot read the region {spec!r}: {error}") from error
-    return found["name"].strip(), {**where, **prompt}
+
+
+def _when(at: str) -> dict[str, Any]:
+    try:
+        return {"time": float(at[:-1])} if at.endswith("s") else {"frame": int(at)}
+    except ValueError:
+        raise RegionError(
+            f"{at!r} is neither the number of a frame, such as 12, nor seconds, such as 3.5s"
+        ) from None
 
 
 def _values(kind: str, text: str) -> Any:
@@ -119,14 +129,15 @@ def _values(kind: str, text: str) -> Any:
         from sama_plugin.media.masks import read_png
 
         return read_png(Path(text)) > 0
-    groups = [tuple(float(number) for number in group.split(",")) for group in text.split(";")]
-    if kind == "box":
-        if len(groups) != 1 or len(groups[0]) != 4:
-            raise ValueError(f"a box has four numbers x0,y0,x1,y1, found {text!r}")
-        return groups[0]
-    if any(len(group) != 2 for group in groups):
-        raise ValueError(f"{kind} are pairs x,y separated by ';', found {text!r}")
-    return groups
+    form = "a box is x0,y0,x1,y1" if kind == "box" else f"{kind} are pairs x,y;x,y"
+    try:
+        groups = [tuple(float(number) for number in group.split(",")) for group in text.split(";")]
+    except ValueError:
+        groups = []
+    wrong = [group for group in groups if len(group) != (4 if kind == "box" else 2)]
+    if not groups or wrong or (kind == "box" and len(groups) > 1):
+        raise RegionError(f"{form} in numbers, found {text!r}")
+    return groups[0] if kind == "box" else groups
 
 
 def _open(args: argparse.Namespace) -> VideoSession:

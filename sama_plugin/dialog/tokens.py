@@ -9,6 +9,7 @@ sequences.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,8 +106,15 @@ def check_user_text(text: str) -> None:
     ordinary text.
 
     Raises:
-        RegionError: `text` holds a region mark or a region or context slot.
+        RegionError: `text` holds a region mark, a region or context slot, or bytes that are no
+            UTF-8 (which Python reads from a terminal as lone surrogates).
     """
+    damaged = re.search("[\ud800-\udfff]", text)
+    if damaged:
+        raise RegionError(
+            f"the text {text!r} holds bytes at character {damaged.start()} that are no UTF-8; type "
+            "it again, or set the terminal to UTF-8"
+        )
     for placeholder in (REGION_MARK, REGION_SLOT, CONTEXT_SLOT):
         position = text.find(placeholder)
         if position >= 0:

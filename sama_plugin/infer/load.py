@@ -58,7 +58,7 @@ def load_sama(
     """
     folder = find_adapter_folder(model, adapter)
     host, tokenizer = load_host(model)
-    host.to(device or _default_device())
+    _move(host, device or _default_device())
     sama = attach(host, tokenizer, read_config(folder))
     load_adapter(sama, folder)
     host.eval()
@@ -100,6 +100,17 @@ def find_adapter_folder(model: str, adapter: Optional[Union[str, Path]] = None) 
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} is not a sama_adapter folder: it has no config.json")
     return folder
+
+
+def _move(host: Any, device: str) -> None:
+    try:
+        host.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"the model cannot be put on device {device!r}: {reason}. Give cpu, or cuda where "
+            "there is a free GPU"
+        ) from error
 
 
 def _default_device() -> str:

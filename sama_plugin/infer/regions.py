@@ -23,15 +23,18 @@ MENTION = re.compile(r"(?<!\w)@([A-Za-z_]\w*|\d+\.\d+)")
 """A region's name, or "turn.phrase" for the mask of an earlier answer. "a@b.c" mentions nothing."""
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
+LONGEST_NAME = 64
+"""Letters of a name, which is also the name of its picture's file."""
+
 _KINDS = ("mask", "box", "points", "scribble")
 
 
 def check_name(name: str, taken: Sequence[str]) -> None:
     """Refuse a name that could not be mentioned or that means something else already."""
-    if not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
         raise RegionError(
             f"{name!r} cannot be mentioned as @{name}; a region's name is a letter followed by "
-            "letters, digits or '_'"
+            f"letters, digits or '_', {LONGEST_NAME} at most"
         )
     if name in taken:
         raise RegionError(
@@ -91,8 +94,7 @@ def read_mentions(
         except KeyError:
             raise RegionError(
                 f"the question mentions @{name}, which is not named{nearest(name, known)}; known: "
-                f"{', '.join('@' + one for one in known) or 'nothing yet'}. Name it first: "
-                f"session.region({name!r}, frame=..., box=...)"
+                f"{', '.join('@' + one for one in known) or 'nothing yet'}. {_first(name)}"
             ) from None
     return MENTION.sub(REGION_MARK, text), tuple(regions)
 
@@ -122,3 +124,14 @@ def visibility(track: Optional[MaskTrack], parts: int = 48) -> tuple[float, ...]
     edges = np.linspace(0, track.total, min(parts, track.total) + 1).astype(int)
     areas = np.array([track.area(frame) or 0 for frame in range(track.total)], dtype=float)
     return tuple(float(areas[a:b].max() / (height * width)) for a, b in zip(edges, edges[1:]))
+
+
+def _first(name: str) -> str:
+    """What to do before `name` can be mentioned."""
+    if name[0].isdigit():
+        turn, _, phrase = name.partition(".")
+        return f"@{name} would be mask {phrase} of answer {turn}: it has no such mask"
+    return (
+        f"Name it first: session.region({name!r}, frame=..., box=...), or in sama chat "
+        f"{name}@FRAME:box=x0,y0,x1,y1 after --region or /region"
+    )

@@ -137,20 +137,24 @@ class VideoSession:
                 frame or clip, without area.
         """
         naming.check_name(name, list(self.regions))
-        if not prompts:
-            if (frame is None) == (time is None):
-                raise RegionError(
-                    f"region {name!r}: say where it is: either frame= or time= (given: "
-                    f"frame={frame}, time={time})"
-                )
-            frame = self.reader.frame_at(time) if frame is None else frame
-            prompts = [
-                naming.make_prompt(
-                    frame, mask=mask, box=box, points=points, scribble=scribble, width=width
-                )
-            ]
-        for prompt in prompts:
-            prompt.validate(*self.reader.size, len(self.reader))
+        pixels = {"mask": mask, "box": box, "points": points, "scribble": scribble, "width": width}
+        if prompts and any(one is not None for one in (frame, time, *pixels.values())):
+            raise RegionError(
+                f"region {name!r}: prompts= say where it is; give nothing beside them"
+            )
+        if not prompts and (frame is None) == (time is None):
+            raise RegionError(
+                f"region {name!r}: say where it is: either frame= or time= (given: "
+                f"frame={frame}, time={time})"
+            )
+        try:
+            if not prompts:
+                frame = self.reader.frame_at(time) if frame is None else frame
+                prompts = [naming.make_prompt(frame, **pixels)]
+            for prompt in prompts:
+                prompt.validate(*self.reader.size, len(self.reader))
+        except (MediaError, RegionError) as error:
+            raise type(error)(f"region {name!r}: {error}") from error
         self.regions[name] = sample.Region(tuple(prompts), name)
         return self.regions[name]
 
@@ -242,6 +246,8 @@ class VideoSession:
         """The grounded phrases of a turn (1-based) with their mask tracks, computed now if they
         were not before.
         """
+        if not 1 <= turn <= len(self.answers):
+            raise RegionError(f"there is no answer {turn}; there are {len(self.answers)}")
         answer = self.answers[turn - 1]
         if all(phrase.track is not None for phrase in answer.phrases):
             return answer.phrases
@@ -389,6 +395,8 @@ class VideoSession:
         return Answer(found.plain, phrases, turn.answer_ids, turn.plan, Timing(), finished)
 
     def _check_length(self, tokens: int, new: int) -> None:
+        if new < 1:
+            raise SlotError(f"max_new_tokens is {new}; an answer needs 1 or more")
         limit = self.sama.adapter.decoder(self.sama.host).config.max_position_embeddings
         if tokens + new > limit:
             raise SlotError(

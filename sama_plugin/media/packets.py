@@ -11,6 +11,7 @@ with the ffmpeg that imageio-ffmpeg brings (no decoding, tens of milliseconds).
 from __future__ import annotations
 
 import bisect
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +140,8 @@ def _reason(messages: str) -> str:
     if "matches no streams" in messages:
         return "it has no video stream"
     lines = [line for line in messages.splitlines() if line.strip()]
-    return lines[0].strip()[:160] if lines else "it has no video packets"
+    said = re.sub(r"^\[[^\]]*\] ", "", lines[0].strip()) if lines else "it has no video packets"
+    return said[:160]
 
 
 def _check_riff(path: Path) -> None:

@@ -185,4 +185,8 @@ def _opened(path: Union[str, Path]) -> Iterator[Image.Image]:
 
 
 def _upright(picture: Image.Image) -> np.ndarray:
-    return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith("I"):  # 16 bits of grey; Pillow would clip them at 255, to white
+        grey = (np.clip(np.asarray(upright), 0, 0xFFFF) >> 8).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)  # (H, W, 3)
+    return np.asarray(upright.convert("RGB"))

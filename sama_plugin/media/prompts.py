@@ -73,6 +73,10 @@ class RegionPrompt:
                 f"the mask on frame {frame} has shape {array.shape}; give (height, width) of the "
                 "frame"
             )
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise RegionError(
+                f"the mask on frame {frame} holds NaN or infinity; give true or false"
+            )
         return cls("mask", _frame(frame), mask=codec.encode(array))
 
     @classmethod
@@ -212,12 +216,13 @@ class RegionPrompt:
         for x, y in self.points:
             if not (0 <= x < width and 0 <= y < height):
                 raise RegionError(
-                    f"the {self.kind} {where} has a point ({x:g}, {y:g}) outside the frame"
+                    f"({x:g}, {y:g}), of the {self.kind} {where}, is outside the frame"
                 )
 
 
 def _frame(frame: Any) -> int:
-    if isinstance(frame, bool) or int(frame) != frame:
+    whole = isinstance(frame, (int, float, np.number)) and not isinstance(frame, bool)
+    if not whole or frame != np.floor(frame) or not np.isfinite(frame):
         raise RegionError(f"a frame is a whole number, not {frame!r}")
     return int(frame)
 

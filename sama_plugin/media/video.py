@@ -12,8 +12,9 @@ from __future__ import annotations
 import bisect
 import re
 from abc import ABC, abstractmethod
+from os.path import abspath
 from pathlib import Path
-from typing import Any, Iterator, Optional, Sequence, Union
+from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence, Union
 
 import numpy as np
 
@@ -159,13 +160,18 @@ def open_video(
         raise MediaError(f"a clip cannot have {fps} frames a second")
     if isinstance(source, np.ndarray):
         return pictures.ArrayReader(source, fps)
-    if not isinstance(source, (str, Path)):
+    if isinstance(source, Iterable) and not isinstance(source, (str, bytes, Mapping)):
         return pictures.ListReader(list(source), fps)
+    if not isinstance(source, (str, Path)) or not str(source).strip():
+        raise MediaError(
+            f"{source!r} is no clip; give a path or an address, an array (frames, height, width, "
+            "3) of uint8, or a list of pictures"
+        )
     path = local_path(source)
     if not path.exists():
         raise MediaError(f"there is no file or folder {path}")
     if path.is_dir():
-        return pictures.ListReader(frame_files(path), fps, name=path.name)
+        return pictures.ListReader(frame_files(path), fps, name=Path(abspath(path)).name)
     if path.stat().st_size == 0:
         raise MediaError(f"{path} is empty (0 bytes)")
     suffix = path.suffix.lower()

@@ -41,6 +41,16 @@ class Sampling:
     sequences: int = 1
 
     def __post_init__(self) -> None:
+        allowed = {
+            "temperature": 0 <= self.temperature < float("inf"),
+            "top_p": 0 < self.top_p <= 1,
+            "top_k": self.top_k >= 0,
+        }
+        for name in (name for name, fine in allowed.items() if not fine):
+            raise ConfigError(
+                f"sampling cannot have {name} {getattr(self, name)}; temperature is 0 (greedy) or "
+                "more, top_p in (0, 1], top_k 0 (all) or more"
+            )
         if self.beams != 1 or self.sequences != 1:
             raise ConfigError(
                 f"grounded calls decode one sequence (beams {self.beams}, sequences "

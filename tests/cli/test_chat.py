@@ -96,6 +96,10 @@ def test_interactive(model, video, tmp_path, capsys, monkeypatch):
         (["--ask", "x", "--out", "{file}/out"], "cannot write"),
         (["--ask", "x", "--adapter", "{tmp}"], "not a sama_adapter"),
         (["--ask", "x", "--model", "{tmp}"], "neither a packaged model"),
+        (["--ask", "x", "--device", "nowhere"], "device 'nowhere'"),
+        (["--ask", "x", "--temperature", "nan"], "temperature nan"),
+        (["--ask", "x", "--max-new-tokens", "-3"], "max_new_tokens is -3"),
+        (["--ask", "caf\udce9?"], "no UTF-8"),
     ],
 )
 def test_bad_input_ends_with_one_clear_message(model, video, tmp_path, capsys, flags, words):
@@ -121,8 +125,19 @@ def test_region_specs(spec, name, arguments):
 
 @pytest.mark.parametrize(
     "spec",
-    ["dog", "dog@1", "dog@1.5:box=1,2,3,4", "d@1:box=1,2,3", "d@1:points=1", "d@1:box=a,b,c,d"],
+    [
+        "dog",
+        "dog@1",
+        "dog@1.5:box=1,2,3,4",
+        "dog@1.2.3s:box=1,2,3,4",
+        "d@1:box=1,2,3",
+        "d@1:box=1,2,3,4;5,6,7,8",
+        "d@1:points=1",
+        "d@1:box=a,b,c,d",
+        "d@1:mask=nowhere.png",
+    ],
 )
 def test_unreadable_region_specs_say_how_to_write_them(spec):
-    with pytest.raises(RegionError, match="cannot read the region"):
+    with pytest.raises(RegionError, match="cannot read the region") as error:
         parse_region(spec)
+    assert "literal" not in str(error.value) and "convert" not in str(error.value)

@@ -211,7 +211,8 @@ def test_marks_typed_by_the_user_stay_text(sama, session, typed):
         ("<|context|>", "placeholder"),
         ("what is @dgo ?", "did you mean 'dog'"),
         ("what is @1.1 ?", "@dog"),
-        ("what is @3.7 ?", "not named"),
+        ("what is @3.7 ?", "mask 7 of answer 3"),
+        ("what is @dog \udcff?", "no UTF-8"),
     ],
 )
 def test_a_bad_question_is_refused_and_changes_nothing(session, text, words):
@@ -234,7 +235,8 @@ def test_a_bad_question_is_refused_and_changes_nothing(session, text, words):
         ({"frame": 1, "box": (5, 5, 5, 9)}, RegionError, "no area"),
         ({"frame": 1, "mask": np.zeros((HEIGHT, WIDTH), bool)}, RegionError, "empty"),
         ({"frame": 1, "mask": np.ones((WIDTH, HEIGHT), bool)}, RegionError, "48 x 64"),
-        ({"prompts": [RegionPrompt.from_box(77, BOX)]}, RegionError, "77"),
+        ({"prompts": [RegionPrompt.from_box(77, BOX)]}, RegionError, "region 'dog'.* 77"),
+        ({"prompts": [RegionPrompt.from_box(1, BOX)], "frame": 2}, RegionError, "beside them"),
     ],
 )
 def test_a_bad_region_is_refused(session, where, error, words):
@@ -243,7 +245,7 @@ def test_a_bad_region_is_refused(session, where, error, words):
     assert session.names == []
 
 
-@pytest.mark.parametrize("name", ["", "the dog", "1.1", "3dogs", "dog!"])
+@pytest.mark.parametrize("name", ["", "the dog", "1.1", "3dogs", "dog!", "d" * 65, None])
 def test_a_name_that_cannot_be_mentioned_is_refused(session, name):
     with pytest.raises(RegionError, match="cannot be mentioned"):
         session.region(name, frame=1, box=BOX)
@@ -263,6 +265,14 @@ def test_addresses_mention_nothing(session):
 def test_a_conversation_that_grows_too_long_is_refused(session):
     with pytest.raises(SlotError, match="the host reads"):
         session.ask("what is it?", max_new_tokens=100_000)
+    assert session.turns == []
+
+
+def test_an_answer_has_words_and_a_number(session):
+    with pytest.raises(SlotError, match="max_new_tokens is 0"):
+        session.ask("what is it?", max_new_tokens=0)
+    with pytest.raises(RegionError, match="no answer 1"):
+        session.tracks(1)
     assert session.turns == []
 
 

@@ -81,6 +81,22 @@ def test_a_photograph_is_turned_upright(tmp_path):
         assert np.array_equal(reader.frames([0])[0], np.rot90(CLIP[0], -1))
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32])  # as newer and older Pillow read them
+def test_sixteen_bits_of_grey_become_eight(tmp_path, dtype):
+    grey = np.arange(0, 65536, 256, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(grey).save(tmp_path / "deep.png")
+    with open_video(tmp_path / "deep.png") as reader:
+        assert (reader.frames([0])[0] == (grey >> 8)[..., None]).all()
+    listed = open_video([Image.fromarray(grey.astype(dtype))]).frames([0])[0]
+    assert (listed == (grey >> 8)[..., None]).all()
+
+
+def test_a_folder_is_called_by_its_name(tmp_path, monkeypatch):
+    Image.new("RGB", (8, 8)).save(tmp_path / "0.png")
+    monkeypatch.chdir(tmp_path)
+    assert open_video(".").name == tmp_path.name
+
+
 def test_one_picture_is_a_still():
     reader = open_video(CLIP[0])
     assert reader.still and len(reader) == 1 and reader.frame_at(0) == 0
@@ -128,6 +144,9 @@ def bad(tmp_path, kind):
         "empty list": [],
         "list of text": ["nowhere.png"],
         "list of numbers": [1, 2],
+        "nothing": None,
+        "a number": 5,
+        "empty path": "",
     }.get(kind, tmp_path / kind)
 
 
@@ -149,6 +168,9 @@ def bad(tmp_path, kind):
         ("empty list", "without pictures"),
         ("list of text", "there is no file nowhere.png"),
         ("list of numbers", "is not a picture"),
+        ("nothing", "None is no clip"),
+        ("a number", "5 is no clip"),
+        ("empty path", "'' is no clip"),
     ],
 )
 def test_sources_that_are_no_clip(tmp_path, kind, words):

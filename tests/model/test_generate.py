@@ -90,6 +90,15 @@ def test_several_sequences_are_refused(field):
         Sampling(**{field: 2})
 
 
+@pytest.mark.parametrize(
+    "field, value",
+    [("temperature", -1.0), ("temperature", float("nan")), ("top_p", 0.0), ("top_k", -1)],
+)
+def test_impossible_sampling_is_refused(field, value):
+    with pytest.raises(ConfigError, match=f"{field} {value}"):
+        Sampling(**{field: value})
+
+
 def test_an_empty_prompt_is_an_error(sama):
     with pytest.raises(SlotError, match="nothing to continue"):
         generate(sama, [], None)
