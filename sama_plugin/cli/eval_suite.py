@@ -72,7 +72,9 @@ def _run(args: argparse.Namespace, suite: str, data: Sequence[Path], root: Path,
     rank = of_this_process()
     selection = Selection(args.mode, args.split, args.history)
     material = harness.read_material(suite, data, root, selection=selection, limit=args.limit)
-    settings = _settings(args, suite, data)
+    settings = _settings(args, suite, data, material)
+    if suite == args.benchmark:  # a twin's media are made from its data, wherever that lies
+        settings["root"] = str(root.resolve())
     answer = _Answerer(args, SUITES.get(suite).MASKS, rank)
     harness.answer_missing(material, answer, out, settings, _progress, rank)
     rank.meet()
@@ -108,7 +110,9 @@ class _Answerer:
         )
 
 
-def _settings(args: argparse.Namespace, suite: str, data: Sequence[Path]) -> dict[str, Any]:
+def _settings(
+    args: argparse.Namespace, suite: str, data: Sequence[Path], material: harness.Material
+) -> dict[str, Any]:
     """What the answers depend on; a resumed run must have the same."""
     from sama_plugin.infer.load import find_adapter_folder
 
@@ -118,6 +122,7 @@ def _settings(args: argparse.Namespace, suite: str, data: Sequence[Path]) -> dic
         "model": args.model,
         "adapter_sha256": harness.file_hash(find_adapter_folder(args.model, args.adapter)),
         "data_sha256": harness.files_hash(data),
+        "beside_sha256": material.beside_hash(),
         "mode": args.mode,
         "split": args.split,
         "history": args.history,

@@ -17,6 +17,13 @@ from sama_plugin.eval.harness import SCORES, SUMMARY
 from sama_plugin.eval.intervals import Difference, difference
 from sama_plugin.eval.scoreboard import Scoreboard
 
+SAME = {
+    "benchmark": "benchmark",
+    "data file": "data_sha256",
+    "annotation beside it": "beside_sha256",
+}
+"""What both runs must share, and its name among the settings."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -36,7 +43,7 @@ def compare(a: Union[str, Path], b: Union[str, Path]) -> list[Row]:
         ConfigError: a folder holds no results, or the runs are not about the same cases.
     """
     one, other = _summary(a), _summary(b)
-    for name, found in (("benchmark", "benchmark"), ("data file", "data_sha256")):
+    for name, found in SAME.items():
         pair = [s["settings"].get(found, s.get(found)) for s in (one, other)]
         if pair[0] != pair[1]:
             raise ConfigError(

@@ -20,12 +20,13 @@ import json
 import math
 import platform
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Union
 
 from sama_plugin.atomic import atomic_path
+from sama_plugin.data.formats.files import opened_files, relative
 from sama_plugin.data.report import Quarantine
 from sama_plugin.errors import DataError
 from sama_plugin.eval.asking import Prediction
@@ -50,11 +51,14 @@ class Material:
 
     Attributes:
         doubled: ids that occur more than once. bad: what was dropped, with the questions it held.
+        beside: SHA-256 of the annotation files that were read besides the benchmark's own (mask
+            dictionaries, tables of instances), by name.
     """
 
     cases: list[Case]
     doubled: list[str]
     bad: list[DataError]
+    beside: dict[str, str] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
         """Counts, with names."""
@@ -63,7 +67,13 @@ class Material:
             "videos": len(by_video(self.cases)),
             "questions_not_read": listing(records_not_read(self.bad)),
             "ids_that_occur_twice": _listing(self.doubled),
+            "files_beside": dict(list(self.beside.items())[:LISTED]),
         }
+
+    def beside_hash(self) -> str:
+        """SHA-256 of the names and hashes of all files beside the benchmark's own; "" if none."""
+        whole = json.dumps(self.beside, sort_keys=True)
+        return hashlib.sha256(whole.encode()).hexdigest() if self.beside else ""
 
 
 class Predictions(Mapping[str, Prediction]):
@@ -98,8 +108,9 @@ def read_material(
         DataError: no record can be used.
     """
     report, read = Quarantine(), SUITES.get(name).read
-    files = [data] if isinstance(data, (str, Path)) else list(data)
-    samples = [sample for file in files for sample in read(file, root, report, selection)]
+    files = [Path(data)] if isinstance(data, (str, Path)) else list(map(Path, data))
+    with opened_files() as opened:
+        samples = [sample for file in files for sample in read(file, root, report, selection)]
     cases, doubled = make_cases(samples[:limit] if limit else samples)
     if not cases:
         first = f"; the first: {report.dropped[0]}" if report.dropped else ""
@@ -108,7 +119,9 @@ def read_material(
             file=", ".join(map(str, files)),
             reason="no_cases",
         )
-    return Material(cases, doubled, report.dropped)
+    beside = sorted(opened - {file.absolute() for file in files})
+    names = [relative(str(path), files[0].absolute().parent) for path in beside]
+    return Material(cases, doubled, report.dropped, dict(zip(names, map(file_hash, beside))))
 
 
 def answer_missing(

@@ -166,6 +166,7 @@ def _trouble(summary: Mapping[str, Any]) -> str:
 
 def _origin(summary: Mapping[str, Any]) -> str:
     rows = [(k, str(v)) for k, v in {**summary["settings"], **summary["versions"]}.items()]
+    rows += [(f"SHA-256 of {k}", v) for k, v in summary["material"]["files_beside"].items()]
     judge = [(f"judge: {k}", str(v)) for k, v in summary["judge"].items()]
     return "<h2>Settings, hashes, versions</h2>" + _table(("what", "value"), [*rows, *judge])
 

@@ -99,6 +99,24 @@ class TestGcg:
             for name, value in expected["segm"].items():
                 assert values[name, "released"] == pytest.approx(value, abs=1e-9), name
 
+    def test_the_masks_beside_the_captions_are_part_of_the_run(self, tmp_path):
+        rle, shared = encode(square(1)), {"image_id": "a"}
+        tables = {"images": [{"id": "a", "height": 20, "width": 24}], "categories": []}
+        caption = {"id": 1, **shared, "caption": "A dog.", "labels": ["a dog"]}
+        rows = {"caption": [caption], "mask": [{"id": 1, **shared, "segmentation": rle}]}
+        for name, entries in rows.items():
+            file = tmp_path / f"val_gcg_coco_{name}_gt.json"
+            file.write_text(json.dumps({**tables, "annotations": entries}))
+        picture(tmp_path)
+        first, other = (self.beside(tmp_path, file, more) for more in ("", " "))
+        assert first.beside.keys() == {file.name} == first.summary()["files_beside"].keys()
+        assert other.beside == {file.name: harness.file_hash(file)}
+        assert first.beside_hash() != other.beside_hash()
+
+    def beside(self, folder, masks, more):
+        masks.write_text(masks.read_text() + more)
+        return harness.read_material("gcg", folder / "val_gcg_coco_caption_gt.json", folder)
+
     def test_labels_without_masks_are_named(self, tmp_path):
         tables = {"images": [{"id": "a", "height": 20, "width": 24}], "categories": []}
         caption = {"id": 1, "image_id": "a", "caption": "A dog.", "labels": ["a dog"]}

@@ -87,3 +87,27 @@ def test_a_judged_run_and_its_repetition(world, capsys):
     assert "HD" in first["not_computed"]["average (released)"]
     assert first["counts"]["dimensions unparsed (released)"] == asked[0]
     assert first["settings"]["data_sha256"] and first["versions"]["python"]
+
+
+def evaluate(world, capsys, *more):
+    """The code of a run on the world's questions, and what it said on the error stream."""
+    flags = ["--adapter", str(world / "adapter"), "--out", str(world / "out"), *more]
+    code = main(["eval", "videorefer-bench-q", "--data", str(world / Q), *flags])
+    return code, capsys.readouterr().err
+
+
+Q = "videorefer_bench_q.json"
+
+
+def test_another_media_folder_is_another_run(world, capsys, monkeypatch):
+    assert evaluate(world, capsys)[0] == 0
+    monkeypatch.chdir(world)
+    assert evaluate(world, capsys, "--root", ".")[0] == 0, "the same folder by another name"
+    asked, moved = Parrot.asked, world / "moved"
+    moved.mkdir()
+    for entry in list(world.iterdir()):
+        if entry.is_dir() and entry not in (moved, world / "out", world / "adapter"):
+            (moved / entry.name).symlink_to(entry)
+    code, said = evaluate(world, capsys, "--root", str(moved))
+    assert code == 2 and f"root: '{world}' there, '{moved}' here" in said
+    assert Parrot.asked == asked

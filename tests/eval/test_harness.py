@@ -242,6 +242,15 @@ def test_compare_is_paired(tmp_path):
     assert better[0].difference.difference == pytest.approx(0.75) and "accuracy" in table(better)
     with pytest.raises(ConfigError, match="no results"):
         compare(tmp_path / "a", tmp_path / "nothing")
+    summary = tmp_path / "c" / "summary.json"
+    whole = summary.read_text()
+    for name, title in (("data_sha256", "data file"), ("beside_sha256", "annotation beside it")):
+        changed = json.loads(whole)
+        changed["settings"][name] = "of other files"
+        summary.write_text(json.dumps(changed))
+        with pytest.raises(ConfigError, match=f"differ in {title} .*of other files"):
+            compare(tmp_path / "a", tmp_path / "c")
+    summary.write_text(whole)
     for file, content in (("scores.jsonl", "{"), ("scores.jsonl", None), ("summary.json", "[]")):
         path = tmp_path / "c" / file
         path.unlink() if content is None else path.write_text(content)

@@ -11,8 +11,10 @@ import codecs
 import json
 import os
 import pickle
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Iterable, Iterator, Mapping, NoReturn, Sequence, Union
+from typing import Any, Iterable, Iterator, Mapping, NoReturn, Optional, Sequence, Union
 
 from sama_plugin.atomic import atomic_path
 from sama_plugin.data import index
@@ -33,6 +35,19 @@ _DAMAGED = (
     ValueError,
 )
 
+_OPENED: ContextVar[Optional[set[Path]]] = ContextVar("opened annotation files", default=None)
+
+
+@contextmanager
+def opened_files() -> Iterator[set[Path]]:
+    """Annotation files that are opened in the block, absolute; filled while it runs."""
+    found: set[Path] = set()
+    token = _OPENED.set(found)
+    try:
+        yield found
+    finally:
+        _OPENED.reset(token)
+
 
 def load(path: PathLike) -> Any:
     """Content of a `.json` or pickle file (`.p`, `.pkl`, `.pickle`); of a large JSON file a view
@@ -41,6 +56,7 @@ def load(path: PathLike) -> Any:
     if str(path).endswith(_PICKLES):
         return load_pickle(path)
     if os.path.isfile(path) and os.path.getsize(path) > index.LARGE:
+        _note(path)
         return index.open_index(path)
     return load_json(path)
 
@@ -51,9 +67,7 @@ def load_json(path: PathLike) -> Any:
     """
     with _open(path, "r", encoding="utf-8-sig") as file:
         try:
-            return json.load(
-                file, parse_constant=_refuse_constant, object_pairs_hook=_refuse_twins
-            )
+            return json.load(file, parse_constant=_refuse_constant, object_pairs_hook=_refuse_twins)
         except DataError as error:
             raise error.at(file=str(path)) from None
         except (ValueError, RecursionError) as error:
@@ -222,7 +236,14 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+def _note(path: PathLike) -> None:
+    opened = _OPENED.get()
+    if opened is not None and os.path.isfile(path):
+        opened.add(Path(path).absolute())
+
+
 def _open(path: PathLike, mode: str, **options: Any) -> Any:
+    _note(path)
     try:
         return open(path, mode, **options)
     except OSError as error:
