@@ -13,6 +13,7 @@ from PIL import Image
 
 from sama_plugin.errors import DataError, MediaError
 from sama_plugin.media import masks
+from tests.conftest import golden_topic
 
 SIDES = st.integers(1, 17)
 
@@ -73,7 +74,7 @@ def test_box_is_the_tightest(mask):
 
 
 def test_box_is_that_of_the_golden_masks(sama_golden):
-    folder = sama_golden / "rle"
+    folder = golden_topic(sama_golden, "rle")
     pictures = np.load(folder / "masks.npz")
     for case in json.loads((folder / "expected.json").read_text())["cases"]:
         x0, y0, x1, y1 = masks.box_of(pictures[case["name"]]) or (0, 0, 0, 0)
@@ -128,7 +129,7 @@ def test_pictures_that_are_no_labels(tmp_path):
 
 
 def test_the_palette_is_that_of_davis(sama_golden):
-    first = next(iter(sorted((sama_golden / "davis_jf" / "masks" / "osvos").glob("*/*.png"))))
+    (first, *_) = sorted(golden_topic(sama_golden, "davis_jf").glob("masks/osvos/*/*.png"))
     with Image.open(first) as picture:
         theirs = np.reshape(picture.getpalette(), (-1, 3))
     assert np.array_equal(masks.index_palette()[: len(theirs)], theirs)

@@ -13,7 +13,7 @@ from sama_plugin.segment.base import Prompt, build_segmenter
 from sama_plugin.segment.propagate import STOCK, propagate
 from sama_plugin.segment.sam2_hf_config import build_hf_sam2
 from sama_plugin.segment.sam2_names import TABLE, to_hf, to_meta
-from sama_plugin.segment.sizes import SIZES, build_sam2
+from sama_plugin.segment.sizes import SIZES, Sam2Sizes, build_sam2
 from sama_plugin.segment.store import FeatureStore
 
 from .golden_cases import BACKENDS
@@ -23,17 +23,17 @@ from .tiny import TINY, noise_video
 GENERATIONS = ["2.0", "2.1"]
 
 
-def random_state(generation: str) -> dict:
+def random_state(sizes: Sam2Sizes) -> dict:
     """Weights of a tiny SAM2; what is made as zeros is random too, so that nothing hides."""
     torch.manual_seed(5)
-    state = build_sam2(replace(TINY, generation=generation)).state_dict()
+    state = build_sam2(sizes).state_dict()
     drawn = {n: 0.02 * torch.randn_like(v) if not v.any() else v for n, v in state.items()}
     drawn["sam_mask_decoder.pred_obj_score_head.layers.2.bias"] += 2.0
     return drawn
 
 
 def both(generation: str = "2.1"):
-    state = random_state(generation)
+    state = random_state(replace(TINY, generation=generation))
     return [make(replace(TINY, generation=generation), state) for make in BACKENDS.values()]
 
 
@@ -44,7 +44,7 @@ def agree(one, other, atol=2e-4):
 
 @pytest.mark.parametrize("generation", GENERATIONS)
 def test_every_name_has_its_place_and_returns(generation):
-    state = random_state(generation)
+    state = random_state(replace(TINY, generation=generation))
     hf = to_hf(state)
     build_hf_sam2(replace(TINY, generation=generation)).load_state_dict(hf)  # strict
     back = to_meta(hf)
