@@ -88,7 +88,8 @@ class Lanes:
         columns = self.own[row].nonzero()[:, 0]
         past = sama.adapter.new_cache(sama.host)
         for number, layer in enumerate(self.past.layers):
-            kept = (part[row : row + 1, :, columns] for part in (layer.keys, layer.values))
+            here = columns.to(layer.keys.device)  # a host's layers may lie on several
+            kept = (part[row : row + 1, :, here] for part in (layer.keys, layer.values))
             past.update(*kept, number)
         return past
 
@@ -100,6 +101,7 @@ class Lanes:
         columns = own.any(0).nonzero()[:, 0]
         past = sama.adapter.new_cache(sama.host)
         for number, layer in enumerate(self.past.layers):
-            kept = (part[list(rows)][:, :, columns] for part in (layer.keys, layer.values))
+            here = columns.to(layer.keys.device)
+            kept = (part[list(rows)][:, :, here] for part in (layer.keys, layer.values))
             past.update(*kept, number)
         self.past, self.own = past, own[:, columns]
