@@ -46,6 +46,7 @@ class SamaTraining:
         self.bad_records = BadRecords(allowances(self.train_dataset), Path(self.args.output_dir))
         self.add_callback(FollowBadRecords(self.bad_records, self.accelerator))
         self.stage: Optional[Path] = None
+        self.order: Optional[EpochOrder] = None
         self.model_accepts_loss_kwargs = False
         self.args.remove_unused_columns = False
         sama.mark_trainable()
@@ -129,10 +130,11 @@ class SamaTraining:
         """A mixture orders itself, by seed and epoch; it is read as it stands."""
         if not isinstance(self.train_dataset, MixtureDataset):
             return super()._get_train_sampler(*args, **kwargs)
-        order = EpochOrder(self.train_dataset)
+        micro_steps = self.args.gradient_accumulation_steps * self.args.world_size
+        self.order = EpochOrder(self.train_dataset, self.args.train_batch_size * micro_steps)
         self.remove_callback(FollowEpoch)
-        self.add_callback(FollowEpoch(order))
-        return order
+        self.add_callback(FollowEpoch(self.order))
+        return self.order
 
     def save_model(self, output_dir: Optional[str] = None, _internal_call: bool = False) -> None:
         """`sama_adapter/` and PEFT's files; under ZeRO-3 every rank must call it."""
@@ -163,6 +165,8 @@ class SamaTraining:
         self.stage = Path(out) / saving.STAGE
         try:
             super()._save_checkpoint(model, trial, *args, **kwargs)
+            if self.args.should_save and self.order is not None:
+                self.order.save(self.stage / name, self.state.global_step)
         except BaseException:
             shutil.rmtree(self.stage, ignore_errors=True)
             raise
@@ -178,6 +182,11 @@ class SamaTraining:
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         load_adapter(self.sama, Path(resume_from_checkpoint) / FOLDER)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: Optional[str]) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None and self.order is not None:
+            self.order.load(checkpoint)
 
     def _load_best_model(self) -> None:
         load_adapter(self.sama, Path(self.state.best_model_checkpoint) / FOLDER)

@@ -69,6 +69,16 @@ def test_resumed_run_is_bit_equal_to_a_straight_one(tmp_path, seen):
     ]
 
 
+def test_a_run_resumed_with_other_steps_reads_on(tmp_path, seen):
+    data = write_data(tmp_path / "data")
+    train(tiny_run(data, tmp_path / "straight", steps=9))
+    straight = list(seen)
+    seen.clear()
+    train(tiny_run(data, tmp_path / "other", steps=3, save_every=3))
+    train(tiny_run(data, tmp_path / "other", steps=6, accumulate=2), resume=True)
+    assert seen == straight and len(seen) == 3 + 3 * 2, "ids, an epoch has five"
+
+
 def test_checkpoint_is_small_and_holds_no_frozen_weights(tmp_path):
     out = tmp_path / "out"
     train(
