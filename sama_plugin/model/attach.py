@@ -25,6 +25,7 @@ from sama_plugin.data.batch import SamaBatch
 from sama_plugin.dialog.tokens import TokenIds, add_tokens, kin_ids
 from sama_plugin.errors import HostError, SlotError
 from sama_plugin.hosts.base import HostAdapter, VisualRows, find_adapter
+from sama_plugin.hosts.tokenizer import refuse_split_tokens
 from sama_plugin.model.config import SamaConfig
 from sama_plugin.model.looking import looking_loss
 from sama_plugin.model.sama import SamaModules, VisualCache
@@ -54,8 +55,8 @@ def attach(
         segmenter: a built segmenter; by default the one `config.seg.segmenter` names.
 
     Raises:
-        HostError: unknown host, a compiled host (hooks set later never fire there), or already
-            attached.
+        HostError: unknown host, a compiled host (hooks set later never fire there), already
+            attached, or a tokenizer that splits a token that stands for something.
     """
     config = config or SamaConfig()
     host = unwrap(model)
@@ -74,8 +75,10 @@ def attach(
     if not share_tokenizer:
         tokenizer = adapter.chat_tokenizer(host, copy.deepcopy(tokenizer))
     tables = (adapter.input_embeddings(host), adapter.output_embeddings(host))
+    ids = add_tokens(tokenizer)
+    refuse_split_tokens(tokenizer, adapter.image_token())
     with whole(table.weight for table in tables):
-        return SamaModel(host, adapter, tokenizer, add_tokens(tokenizer), config, segmenter)
+        return SamaModel(host, adapter, tokenizer, ids, config, segmenter)
 
 
 class SamaModel:

@@ -230,6 +230,8 @@ def read_description(folder: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
+    if not isinstance(described, dict):
+        raise CheckpointError(f"{path} is damaged: it holds a {type(described).__name__}")
     if described.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} has format {described.get('format')!r}; this version reads format {FORMAT}"

@@ -37,7 +37,8 @@ def locate(text: str) -> Target:
     """`path/to/script.py` or a dotted module name to a Target; nothing is imported.
 
     Raises:
-        PluginError: no such file or module, or a file name that cannot be a module name.
+        PluginError: no such file or module, no Python source, or a file name that cannot be a
+        module name.
     """
     if text.endswith(".py"):
         return _from_file(text)
@@ -115,8 +116,8 @@ def _namespaces(file: Path) -> frozenset[Path]:
     """
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))
-    except (SyntaxError, UnicodeDecodeError):
-        return frozenset()  # importing it says what is wrong, and where
+    except (SyntaxError, ValueError) as error:  # ValueError: bytes that are no UTF-8, null bytes
+        raise PluginError(f"{file} is no Python source: {error}") from error
     dotted = [name.partition(".")[::2] for node in ast.walk(tree) for name in _imported(node)]
     tops = {
         folder

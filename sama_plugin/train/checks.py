@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import copy
 import re
+from pathlib import Path
 from typing import Any
 
 from sama_plugin.dialog.tokens import add_tokens
 from sama_plugin.errors import SamaError
 from sama_plugin.hosts.base import find_adapter
 from sama_plugin.hosts.subtrees import LANGUAGE, count_by_subtree
+from sama_plugin.hosts.tokenizer import refuse_split_tokens
+from sama_plugin.model.attach import attach
+from sama_plugin.model.checkpoint import load_adapter, read_config
 from sama_plugin.model.config import LoraSettings
 from sama_plugin.patching.checks import Check
 from sama_plugin.train.config import HostConfig
@@ -37,10 +41,12 @@ def host_checks(path: str) -> list[Check]:
         model, tokenizer = load_host(HostConfig(path=path))
         adapter = find_adapter(model)
         lora = lora_checks(model, adapter, LoraSettings())
+        tokenizer = adapter.chat_tokenizer(model, copy.deepcopy(tokenizer))
+        ids = add_tokens(tokenizer).in_order()
+        refuse_split_tokens(tokenizer, adapter.image_token())
     except SamaError as error:
         return [Check("host", "error", str(error))]
     height, width = adapter.grid(model)
-    ids = add_tokens(copy.deepcopy(tokenizer)).in_order()
     table = adapter.input_embeddings(model).weight.shape[0]
     size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     what = f"{type(model).__name__}, adapter {adapter.name}, {adapter.family(model)}, {size:.1f} M"
@@ -52,6 +58,16 @@ def host_checks(path: str) -> list[Check]:
         Check("token ids", "ok", f"{ids[0]} to {ids[-1]} beside a table of {table} rows"),
         *lora,
     ]
+
+
+def fit_checks(folder: Path, path: str) -> list[Check]:
+    """Whether the checkpoint in `folder` loads on the host at `path`."""
+    try:
+        model, tokenizer = load_host(HostConfig(path=path))
+        load_adapter(attach(model, tokenizer, read_config(folder)), folder)
+    except SamaError as error:
+        return [Check("fits", "error", str(error))]
+    return [Check("fits", "ok", f"{folder} loads on {path}")]
 
 
 def lora_checks(model: Any, adapter: Any, settings: LoraSettings) -> list[Check]:

@@ -6,14 +6,17 @@ Used by `run.py`.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from sama_plugin.errors import ConfigError, HostError
+from sama_plugin.hosts.damage import UNLOADABLE
 from sama_plugin.hosts.packaged import PACKAGED_HOSTS
 from sama_plugin.hosts.precision import dtype_option
 from sama_plugin.hosts.remote_code.load import brings_its_code
 from sama_plugin.hosts.remote_code.load import load as load_remote
 from sama_plugin.hosts.tokenizer import load_tokenizer
+from sama_plugin.registry import nearest
 from sama_plugin.train.config import HostConfig
 
 
@@ -34,9 +37,18 @@ def load_host(config: HostConfig) -> tuple[Any, Any]:
             )
         model, tokenizer = PACKAGED_HOSTS.get(config.path)()
         if config.attention is not None:
-            model.set_attn_implementation(config.attention)
+            _set_attention(model, config)
         return model.to(dtype), tokenizer
     return _from_folder(config, dtype)
+
+
+def _set_attention(model: Any, config: HostConfig) -> None:
+    try:
+        model.set_attn_implementation(config.attention)
+    except UNLOADABLE as error:
+        raise HostError(
+            f"model.attention {config.attention!r} cannot be used here: {error}"
+        ) from error
 
 
 def _from_folder(config: HostConfig, dtype: Any) -> tuple[Any, Any]:
@@ -55,6 +67,10 @@ def _from_folder(config: HostConfig, dtype: Any) -> tuple[Any, Any]:
         tokenizer = load_tokenizer(config.path)
         options.update(dtype_option(dtype))
         model = AutoModelForImageTextToText.from_pretrained(config.path, **options)
-    except (OSError, ValueError, ImportError) as error:
-        raise HostError(f"cannot load the host {config.path!r}: {error}") from error
+    except UNLOADABLE as error:
+        known = PACKAGED_HOSTS.names()
+        near = (
+            "" if Path(config.path).exists() else f" (no such folder{nearest(config.path, known)})"
+        )
+        raise HostError(f"cannot load the host {config.path!r}{near}: {error}") from error
     return model, tokenizer

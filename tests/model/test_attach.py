@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from sama_plugin.errors import HostError
+from sama_plugin.hosts.internvl.prompt import IMAGE_TOKEN
 from sama_plugin.model.attach import attach, attached, unwrap
 from tests.model.conftest import tiny_config
+from tests.tiny_tokenizer import tiny_tokenizer
 
 
 def host_inputs(tokenizer, pixels, question="what is it?"):
@@ -75,6 +80,31 @@ def test_compiled_host_is_refused(tiny):
 def test_unknown_host_is_refused(tiny):
     with pytest.raises(HostError, match="no host adapter recognises"):
         attach(torch.nn.Linear(2, 2), tiny[1], tiny_config())
+
+
+def words_of_another_host():
+    """A tokenizer that has no word for this host's image placeholder."""
+    core = tiny_tokenizer().backend_tokenizer
+    described = json.loads(core.to_str())
+    described["added_tokens"] = [
+        one for one in described["added_tokens"] if one["content"] != IMAGE_TOKEN
+    ]
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(described)))
+
+
+def split_special_tokens():
+    tokenizer = tiny_tokenizer()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer.backend_tokenizer, split_special_tokens=True
+    )
+
+
+@pytest.mark.parametrize("made", [words_of_another_host, split_special_tokens])
+def test_a_tokenizer_that_splits_a_special_token_is_refused(tiny, made):
+    model, _ = tiny
+    with pytest.raises(HostError, match="splits '<IMG_CONTEXT>' into .'<', .* should be one token"):
+        attach(model, made(), tiny_config())
+    assert not hasattr(model, "sama")
 
 
 def test_users_tokenizer_is_untouched_unless_shared(tiny):

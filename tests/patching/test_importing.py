@@ -64,6 +64,14 @@ def test_bad_targets(tree, monkeypatch, text, message):
         locate(text)
 
 
+@pytest.mark.parametrize("content", [b"def main(:\n", b"\xff\xfe", b"a = '\x00'\n"])
+def test_what_is_no_python_is_said(tmp_path, content):
+    script = tmp_path / "own.py"
+    script.write_bytes(content)
+    with pytest.raises(PluginError, match="own.py is no Python source"):
+        locate(str(script))
+
+
 def test_a_taken_name_is_refused(tmp_path):
     script = tmp_path / "json.py"
     script.write_text("def main(): pass\n")

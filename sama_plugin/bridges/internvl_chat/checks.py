@@ -7,7 +7,6 @@ import importlib
 from sama_plugin.bridges.internvl_chat.claims import tree_of
 from sama_plugin.bridges.internvl_chat.patches import known_patches
 from sama_plugin.bridges.internvl_chat.prepare import Preparation
-from sama_plugin.errors import SamaError
 from sama_plugin.hosts.internvl_chat import shims
 from sama_plugin.model.config import SamaConfig
 from sama_plugin.patching.checks import Check
@@ -29,8 +28,9 @@ def script_checks(target: Target) -> list[Check]:
             with shims.placeholders() as missing, imported(target) as script:
                 patches = shims.tree_shims()
                 importlib.import_module("internvl.model.internvl_chat")
-        except (SamaError, ImportError) as error:
-            return [*checks, Check("import", "error", f"the script cannot be imported: {error}")]
+        except Exception as error:  # whatever the first lines of somebody else's script raise
+            said = f"the script cannot be imported: {type(error).__name__}: {error}"
+            return [*checks, Check("import", "error", said)]
         checks += [Check(f"package {name}", "warning", _without(name)) for name in missing]
         checks += [Check("shim", "ok", str(change)) for change in ledger.changes]
         preparation = Preparation(SamaConfig(), None, None, Ledger())
@@ -45,4 +45,4 @@ def _check(found: State) -> Check:
 
 
 def _without(name: str) -> str:
-    return f"{name} is not installed; names stand in for it at import (packed data needs it)"
+    return f"{name} is not installed; names stand in for it at import, a call of one is an error"

@@ -211,7 +211,7 @@ def _placeholder(name: str, names: tuple[str, ...]) -> ModuleType:
 def _not_installed(name: str, *args: Any, **kwargs: Any) -> None:
     raise PluginError(
         f"{name} was called, but {name.split('.')[0]} is not installed; install it, or leave out "
-        "what needs it (packed data, --plugin.attention flash_attention_2)"
+        "what needs it (--plugin.attention flash_attention_2)"
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sama_plugin.errors import HostError
+from sama_plugin.hosts.damage import UNLOADABLE
 
 MODEL_TYPE = "internvl_chat"
 PREFIX = "remote_code:"
@@ -51,7 +52,7 @@ def load(path: str, **options: Any) -> tuple[Any, Any]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=True, use_fast=False)
         model = AutoModel.from_pretrained(path, trust_remote_code=True, **options)
-    except (OSError, ValueError, ImportError) as error:
+    except UNLOADABLE as error:
         raise HostError(f"cannot load {path} with the code it brings: {error}") from error
     return model, tokenizer
 
@@ -59,6 +60,7 @@ def load(path: str, **options: Any) -> tuple[Any, Any]:
 def _config(path: str) -> dict[str, Any]:
     """`config.json` of a folder; empty for anything else."""
     try:
-        return json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))
+        values = json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    return values if isinstance(values, dict) else {}
