@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.optim import optimizer as torch_optimizer
 from transformers import Trainer
 
 from sama_plugin.bridges.hf_trainer import install
@@ -155,6 +156,7 @@ def test_a_script_that_wrapped_by_peft_keeps_its_adapters(files, tmp_path):
     )
     trainer = launch([script, *plugin_flags(files)])
     assert type(trainer).__name__ == "SamaTrainer" and isinstance(trainer, Trainer)
+    assert not torch_optimizer._global_optimizer_pre_hooks
     assert trainer.model.peft_config["default"].r == 3
     assert trainer.args.ddp_find_unused_parameters is False
     trained = {name for name, p in trainer.model.named_parameters() if p.requires_grad}
@@ -203,6 +205,29 @@ def test_scripts_that_would_train_something_else_are_refused(
     with pytest.raises(PluginError, match=message):
         launch([script, *plugin_flags(files)])
     assert Trainer.__init__ is constructor
+
+
+LOOP = """
+import torch
+
+
+def main():
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    for _ in range(3):
+        weight.sum().backward()
+        optimizer.step()
+"""
+
+
+def test_a_loop_of_the_script_s_own_stops_before_its_first_step(files, tmp_path):
+    script = tmp_path / "own_script.py"
+    script.write_text(LOOP)
+    message = "takes a step of SGD and has constructed no transformers.Trainer"
+    with pytest.raises(PluginError, match=message):
+        launch([str(script), *plugin_flags(files)])
+    assert not torch_optimizer._global_optimizer_pre_hooks
+    sys.modules["own_script"].main()
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ def test_a_trainer_imported_by_the_script_is_wrapped_and_must_be_used(tmp_path):
     done = started(script, ["--plugin", "sama", "--plugin.data", data])
     assert json.loads(done.stdout.partition("REPORT ")[2]) == [[], True], done.stderr
     assert "wrapped transformers.trainer.Trainer.__init__" in done.stderr
-    assert done.returncode == 2 and "never constructed a transformers.Trainer" in done.stderr
+    assert done.returncode == 2 and "ended and constructed no transformers.Trainer" in done.stderr
 
 
 def started(script, flags):

@@ -8,7 +8,9 @@ instance gets `SamaTraining` in front of its class: learning rates, loss parts, 
 atomic checkpoints. The script's TrainingArguments stay as they are.
 
 The symbol is wrapped when the script imports it, and what the wrapper needs is imported when it is
-called: before the script's first line only the plugin's flags are read.
+called: before the script's first line only the plugin's flags are read. Until a Trainer is met a
+hook of torch's own watches the optimisers: a script with a training loop of its own is stopped at
+its first step, not when it has ended.
 """
 
 from __future__ import annotations
@@ -30,6 +32,11 @@ from sama_plugin.patching.ledger import Ledger
 from sama_plugin.settings import load_yaml
 
 TRAINER = "transformers.trainer"
+OPTIMIZER = "torch.optim.optimizer"
+NO_TRAINER = (
+    "{} no transformers.Trainer, so the plugin changed nothing; train with `sama train CONFIG`, or "
+    "attach by the library (sama_plugin.attach)"
+)
 
 
 def install(ledger: Ledger, options: LaunchOptions) -> None:
@@ -41,6 +48,7 @@ def install(ledger: Ledger, options: LaunchOptions) -> None:
     run = _Run(_data(options), options.root, _config(options), ledger)
     ledger.hold(run.used())
     ledger.hold(after_import(TRAINER, run.wrap))
+    ledger.hold(after_import(OPTIMIZER, run.watch))
 
 
 @dataclass
@@ -52,6 +60,7 @@ class _Run:
     config: SamaConfig
     ledger: Ledger
     trainers: list[str] = field(default_factory=list)
+    watching: list[Any] = field(default_factory=list)
 
     def wrap(self, module: ModuleType) -> None:
         self.ledger.wrap(
@@ -64,13 +73,21 @@ class _Run:
     @contextlib.contextmanager
     def used(self) -> Iterator[None]:
         """An error if the block ends well and no Trainer was met in it."""
-        yield
+        try:
+            yield
+        finally:
+            self.unwatch()
         if not self.trainers:
-            raise PluginError(
-                "the script ended and never constructed a transformers.Trainer, so the plugin "
-                "changed nothing; train with `sama train CONFIG`, or attach by the library "
-                "(sama_plugin.attach)"
-            )
+            raise PluginError(NO_TRAINER.format("the script ended and constructed"))
+
+    def watch(self, module: ModuleType) -> None:
+        """Have every optimiser's first step looked at, until a Trainer is met."""
+        self.watching.append(module.register_optimizer_step_pre_hook(_refuse_step))
+
+    def unwatch(self) -> None:
+        """Leave optimisers alone."""
+        while self.watching:
+            self.watching.pop().remove()
 
 
 def _constructor(original: Callable[..., None], run: _Run) -> Callable[..., None]:
@@ -89,10 +106,16 @@ def _constructor(original: Callable[..., None], run: _Run) -> Callable[..., None
         original(*bound.args, **bound.kwargs)
         self.__class__ = type(f"Sama{type(self).__name__}", (SamaTraining, type(self)), {})
         run.trainers.append(type(self).__name__)
+        run.unwatch()
         self.start_sama(sama)
         check_ranks(run.ledger)
 
     return __init__
+
+
+def _refuse_step(optimizer: Any, *_: Any) -> None:
+    name = type(optimizer).__name__
+    raise PluginError(NO_TRAINER.format(f"the script takes a step of {name} and has constructed"))
 
 
 def _data(options: LaunchOptions) -> Path:
