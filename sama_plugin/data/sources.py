@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Iterator, Literal, NamedTuple, Optional, Sequence, overload
+from typing import Any, Iterator, Literal, NamedTuple, Optional, Sequence, Union, overload
 
 import numpy as np
 
 from sama_plugin.data.formats import FORMATS, read_samples
 from sama_plugin.data.pointing import PointingPolicy
 from sama_plugin.data.prepared import is_prepared, prepare
-from sama_plugin.data.report import Quarantine
+from sama_plugin.data.report import BAD_RECORD, BadRecord, Quarantine
 from sama_plugin.data.wording import check_templates
 from sama_plugin.dialog.sample import Sample
 from sama_plugin.errors import ConfigError, DataError
@@ -76,7 +76,8 @@ class Source(Sequence[Sample]):
         self._length = min(len(samples), config.limit) if config.limit else len(samples)
         if not self._length:
             raise DataError(
-                f"source {config.name!r} has no usable sample (set aside: {report.summary()})",
+                f"source {config.name!r} has no usable sample (set aside: {report.summary()}"
+                f"{f'; first: {report.dropped[0]}' if report.dropped else ''})",
                 file=config.path,
                 reason="no_samples",
             )
@@ -94,6 +95,13 @@ class Source(Sequence[Sample]):
         if not -self._length <= index < self._length:
             raise IndexError(f"source {self.config.name!r} has {self._length} samples, not {index}")
         return self._samples[index % self._length]
+
+    def read(self, index: int) -> Union[Sample, BadRecord]:
+        """The sample, or what is wrong with its record."""
+        try:
+            return self[index]
+        except BAD_RECORD as error:
+            return BadRecord.of(error, self.config.name, self.config.path, f"sample {index}")
 
     @property
     def grounded(self) -> np.ndarray:

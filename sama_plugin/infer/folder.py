@@ -53,8 +53,8 @@ def write_conversation(session: VideoSession, folder: Union[str, Path], title: s
     """
     folder = check_writable(folder)
     title = title or f"A conversation about {session.reader.name}"
+    save_session(session, folder / "conversation.json")  # first: videos take long to write
     view = write_media(session, folder, session.reader.name)
-    save_session(session, folder / "conversation.json")
     document = page(
         title,
         [f"{len(session.turns)} turns. What was pointed at is outlined, what was found is filled."],

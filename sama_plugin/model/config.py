@@ -87,6 +87,13 @@ class LoraSettings:
     dropout: float = 0.05
     targets: tuple[str, ...] = ("q", "k", "v", "o", "gate", "up", "down")
 
+    def __post_init__(self) -> None:
+        if self.r < 0 or self.alpha <= 0 or not 0 <= self.dropout < 1:
+            raise ConfigError(
+                f"lora.r {self.r} must be 0 or more, lora.alpha {self.alpha} above 0, "
+                f"lora.dropout {self.dropout:g} in [0, 1)"
+            )
+
 
 @dataclass
 class SamaConfig:

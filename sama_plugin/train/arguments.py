@@ -23,8 +23,8 @@ def training_arguments(config: TrainConfig) -> Any:
     """`transformers.TrainingArguments` for this run.
 
     Raises:
-        ConfigError: the DeepSpeed file cannot be used, or `train.extra` names an argument that
-        transformers does not know, or that a setting already sets.
+        ConfigError: the DeepSpeed file cannot be used, transformers refuses a value, or
+            `train.extra` names an argument that it does not know or that a setting already sets.
     """
     from transformers import TrainingArguments
 
@@ -41,7 +41,12 @@ def training_arguments(config: TrainConfig) -> Any:
                 f"train.extra.{name} is already set by another setting of the section train; "
                 "change that one"
             )
-    return TrainingArguments(**values, **config.train.extra)
+    try:
+        return TrainingArguments(**values, **config.train.extra)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            f"transformers refuses a setting of the section train: {error}"
+        ) from error
 
 
 def _check_deepspeed(config: TrainConfig) -> None:

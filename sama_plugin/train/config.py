@@ -25,6 +25,16 @@ class HostConfig:
     adapter: Optional[str] = None  # a sama_adapter/ folder to start from
 
 
+LEAST = {
+    **dict.fromkeys(["steps", "batch_size", "accumulate", "max_length", "epoch_samples"], 1),
+    **dict.fromkeys(["prefetch", "log_every", "save_every"], 1),
+    **dict.fromkeys(["learning_rate", "lora_learning_rate", "mask_decoder_learning_rate"], 0),
+    **dict.fromkeys(["epochs", "weight_decay", "warmup", "max_grad_norm", "base_weight"], 0),
+    **dict.fromkeys(["seed", "workers", "keep"], 0),
+}
+"""Setting of `train` to its smallest value."""
+
+
 @dataclass
 class TrainSettings:
     """Steps, rates and outputs. Learning rates: the plugin's modules, LoRA, and the copy of the
@@ -59,12 +69,23 @@ class TrainSettings:
     progress: bool = True
     extra: dict[str, Any] = field(default_factory=dict)  # more TrainingArguments, by their names
 
+    def __post_init__(self) -> None:
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value < float("inf"):
+                raise ConfigError(f"train.{name} is {value}; give {least} or more")
+        if self.epochs <= 0 or self.warmup >= 1 or self.seed >= 2**32:
+            raise ConfigError(
+                f"train.epochs {self.epochs:g} must be above 0, train.warmup {self.warmup:g} (a "
+                f"share of all steps) below 1, train.seed {self.seed} below 2**32"
+            )
+
 
 @dataclass
 class TrainConfig:
     """A training run: host, plugin, data, settings."""
 
-    data: tuple[SourceConfig, ...]
+    data: tuple[SourceConfig, ...] = ()
     model: HostConfig = field(default_factory=HostConfig)
     sama: SamaConfig = field(default_factory=SamaConfig)
     train: TrainSettings = field(default_factory=TrainSettings)
@@ -72,11 +93,6 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not self.data:
             raise ConfigError("data: no source is named; give at least one {format, path}")
-        if (self.train.workers or 0) < 0 or self.train.prefetch < 1:
-            raise ConfigError(
-                f"train.workers {self.train.workers} must not be negative, and train.prefetch "
-                f"{self.train.prefetch} must be at least 1"
-            )
         if self.model.quantize == "4bit" and self.sama.lora.r == 0:
             raise ConfigError(
                 "model.quantize 4bit trains adapters only, but sama.lora.r is 0; set sama.lora.r"

@@ -145,6 +145,9 @@ def test_a_source_without_samples_is_refused(folder, tmp_path):
     (tmp_path / "empty.jsonl").write_text("")
     with pytest.raises(DataError, match="no usable sample"):
         open_source(SourceConfig("sama", str(tmp_path / "empty.jsonl")))
+    (tmp_path / "bad.jsonl").write_text('{"id": 3}')
+    with pytest.raises(DataError, match="no usable sample .*first: .*bad.jsonl"):
+        open_source(SourceConfig("sama", str(tmp_path / "bad.jsonl")))
     with pytest.raises(DataError, match="cannot read"):
         open_source(SourceConfig("sama", str(tmp_path / "none.jsonl")))
 

@@ -48,7 +48,9 @@ def test_files_hold_what_was_said(written, session):
     assert [turn["question"] for turn in turns] == [turn.asked for turn in session.turns]
 
 
-def test_nothing_half_written_is_left(session, tmp_path, monkeypatch):
+def test_an_interruption_leaves_nothing_half_written_and_the_conversation(
+    session, tmp_path, monkeypatch
+):
     session.ask("what is it?", max_new_tokens=16)
     from sama_plugin.infer import folder
 
@@ -60,7 +62,9 @@ def test_nothing_half_written_is_left(session, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_conversation(session, tmp_path / "out")
     names = {path.name for path in (tmp_path / "out").rglob("*")}
-    assert names == {"turn-1.jpg"}
+    assert names == {"conversation.json", "turn-1.jpg"}
+    (turn,) = json.loads((tmp_path / "out" / "conversation.json").read_text())["turns"]
+    assert turn["answer"] == session.answers[0].text
 
 
 def test_an_unwritable_folder_is_refused(session, tmp_path):

@@ -48,11 +48,34 @@ def test_every_deepspeed_file_leaves_the_optimiser_to_the_trainer(path):
         ),
         ({"data": [SOURCE], "train": {"learning_rat": 1}}, "did you mean 'learning_rate'"),
         ({"data": [{**SOURCE, "formt": "x"}]}, "did you mean 'format'"),
+        ({}, "no source is named"),
+        *(
+            ({"data": [SOURCE], "train": {name: value}}, f"train.{name}")
+            for name, value in {
+                "steps": 0,
+                "batch_size": 0,
+                "accumulate": -1,
+                "learning_rate": float("nan"),
+                "warmup": 7.0,
+                "epochs": 0.0,
+                "seed": -1,
+                "epoch_samples": 0,
+                "save_every": 0,
+                "workers": -1,
+            }.items()
+        ),
+        ({"data": [SOURCE], "sama": {"lora": {"r": -1}}}, "lora.r -1"),
     ],
 )
 def test_contradictions_are_refused(values, message):
     with pytest.raises(ConfigError, match=message):
         from_dict(TrainConfig, values)
+
+
+def test_what_transformers_refuses_is_a_configuration_error(tmp_path):
+    values = {"data": [SOURCE], "train": {"out": str(tmp_path), "schedule": "cosin"}}
+    with pytest.raises(ConfigError, match="cosin"):
+        training_arguments(from_dict(TrainConfig, values))
 
 
 @pytest.mark.parametrize(
