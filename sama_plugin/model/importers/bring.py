@@ -47,15 +47,20 @@ class Brought:
     plan: Plan
 
 
-def layout_of(source: Checkpoint) -> str:
+def layout_of(source: Checkpoint, named: Optional[str] = None) -> str:
     """Name of the layout in `LAYOUTS`.
 
     Raises:
-        CheckpointError: none fits.
+        CheckpointError: none fits, or the one that was `named` does not.
     """
-    for name, (matches, _) in LAYOUTS.items():
-        if matches(source):
-            return name
+    fitting = [name for name, (matches, _) in LAYOUTS.items() if matches(source)]
+    if named in fitting or (fitting and named is None):
+        return named or fitting[0]
+    if fitting:
+        raise CheckpointError(
+            f"{source.path} is not of the layout {named}, its names are those of {fitting[0]}; "
+            "leave --layout out"
+        )
     shown = ", ".join(list(source.shapes)[:4])
     raise CheckpointError(
         f"{source.path} is of no layout that can be imported ({', '.join(LAYOUTS)}); it has "
@@ -87,7 +92,7 @@ def bring(
     if layout is not None and layout not in LAYOUTS:
         raise ConfigError(f"no layout {layout!r}; known: {', '.join(LAYOUTS)}")
     opened = Checkpoint(Path(source))
-    layout = layout or layout_of(opened)
+    layout = layout_of(opened, layout)
     _check_vocabulary(layout, vocabulary)
     with atomic_dir(to) as folder:
         plan = LAYOUTS[layout][1](opened, folder, shard_bytes)

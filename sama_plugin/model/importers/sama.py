@@ -51,10 +51,9 @@ def is_sama(source: Checkpoint) -> bool:
 
 
 def is_sa2va(source: Checkpoint) -> bool:
-    """SAMA and Sa2VA have a SAM2 and the [SEG] head."""
-    return "text_hidden_fcs.0.weight" in source and any(
-        name.startswith("grounding_encoder.") for name in source.shapes
-    )
+    """Sa2VA has a SAM2 and the [SEG] head, and no aggregator."""
+    grounding = any(name.startswith("grounding_encoder.") for name in source.shapes)
+    return grounding and "text_hidden_fcs.0.weight" in source and not is_sama(source)
 
 
 def host_of(source: Checkpoint) -> Any:
@@ -78,6 +77,12 @@ def config_of(source: Checkpoint) -> SamaConfig:
     Raises:
         CheckpointError: parts of the aggregator are missing, or the SAM2 is of no known size.
     """
+    for name in ("text_hidden_fcs.0.weight", "text_hidden_fcs.2.weight"):
+        if name not in source:
+            raise CheckpointError(
+                f"{source.path} has no {name}, a layer of the [SEG] head; the checkpoint is not "
+                "whole: is a shard missing?"
+            )
     sizes = sam2.sizes_of(sam2.shapes_inside(source.shapes))
     seg = SegConfig(
         segmenter=sam2.name_of(sizes, source.path),

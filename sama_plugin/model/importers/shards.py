@@ -8,6 +8,7 @@ until a shard is full. Used by every importer.
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Optional
 
@@ -180,21 +181,32 @@ def _open(file: Path) -> Any:
             from safetensors import safe_open
 
             return safe_open(str(file), framework="pt")
-        state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        mapped = zipfile.is_zipfile(file)  # files of torch before 1.6 are none
+        state = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:
         raise CheckpointError(
             f"{file} is truncated or no checkpoint ({type(error).__name__}: "
             f"{str(error).splitlines()[0][:160]}); download it again"
         ) from error
+    return _table(file, state)
+
+
+def _table(file: Path, state: Any) -> Mapping[str, Tensor]:
+    """The names and tensors of what a torch file held."""
+    if not isinstance(state, Mapping):
+        raise CheckpointError(
+            f"{file} holds a {type(state).__name__}, not tensors by name; give the file of the "
+            "weights"
+        )
     for key in _NESTED:
         if isinstance(state.get(key), Mapping):
             state = state[key]
-    strange = [name for name, value in state.items() if not isinstance(value, Tensor)]
-    if strange:
-        raise CheckpointError(
-            f"{file} holds {type(state[strange[0]]).__name__} under {strange[0]!r} where a tensor "
-            "was expected; give the file of the weights"
-        )
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise CheckpointError(
+                f"{file} holds {type(value).__name__} under {name!r} where a tensor under a name "
+                "was expected; give the file of the weights"
+            )
     return state
 
 
@@ -206,6 +218,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
+        raise CheckpointError(f"{path} is damaged: {error}; download it again") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(
+            f"{path} holds a {type(found).__name__} where names and values were expected; "
+            "download it again"
+        )
+    return found

@@ -184,6 +184,9 @@ def broken(kind: str, state: dict, config: dict) -> None:
         state["Qformer_mask_proj_v2.weight"] = torch.zeros(2)
     elif kind == "missing key":
         del state["Qformer_temp_proj.bias"]
+    elif kind == "no [SEG] head":
+        for name in [name for name in state if name.startswith("text_hidden_fcs.")]:
+            del state[name]
     elif kind == "missing host key":
         del state["vision_model.encoder.layers.1.ls2"]
     elif kind == "swapped shape":
@@ -203,6 +206,7 @@ def broken(kind: str, state: dict, config: dict) -> None:
     [
         ("extra key", "Qformer_mask_proj_v2"),
         ("missing key", "no tensors for: adapter:aggregator.inject.project.bias"),
+        ("no [SEG] head", "has no text_hidden_fcs.0.weight, a layer of the [SEG] head"),
         ("missing host key", "lambda_2"),
         ("swapped shape", "other shapes"),
         ("other family", "Phi3"),
@@ -243,6 +247,46 @@ def test_pickles_that_run_code_are_refused(tmp_path):
     torch.save({"model": Evil()}, tmp_path / "evil.pth")
     with pytest.raises(CheckpointError, match="evil.pth"):
         bring(tmp_path / "evil.pth", tmp_path / "to")
+
+
+def test_files_of_old_torch_are_read(tmp_path):
+    state = synthetic.sam2_state()
+    torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    assert bring(tmp_path / "old.pth", tmp_path / "to").layout == "sam2"
+    equal(load_file(tmp_path / "to/segmenter.safetensors"), state)
+
+
+@pytest.mark.parametrize(
+    "held, words",
+    [
+        (torch.zeros(2), "holds a Tensor, not tensors by name"),
+        ([torch.zeros(2)], "holds a list, not tensors by name"),
+        ({1: torch.zeros(2)}, "holds Tensor under 1 where"),
+        ({"weight": 3}, "holds int under 'weight' where"),
+    ],
+)
+def test_a_file_of_anything_else_is_refused(tmp_path, held, words):
+    torch.save(held, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match=words):
+        bring(tmp_path / "other.pt", tmp_path / "to")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json"])
+def test_a_description_that_is_none_is_refused(tmp_path, name):
+    source = synthetic.write(tmp_path / "s", synthetic.sam2_state())
+    (source / name).write_text("[1]")
+    with pytest.raises(CheckpointError, match=f"{name} holds a list where"):
+        bring(source, tmp_path / "to")
+
+
+@pytest.mark.parametrize("named", ["sa2va", "internvl", "sam2", "hf_sam2", "qformer", "videorefer"])
+def test_a_layout_that_does_not_fit_is_refused(tmp_path, named):
+    """A SAMA read as a Sa2VA would lose its vocabulary."""
+    names = ("spatial_Qformer_query_tokens", "text_hidden_fcs.0.weight", "grounding_encoder.x")
+    state = {name: torch.zeros(1, 2, 16) for name in names}
+    source = synthetic.write(tmp_path / "s", state)
+    with pytest.raises(CheckpointError, match=f"not of the layout {named}, .* those of sama"):
+        bring(source, tmp_path / "to", layout=named)
 
 
 def test_a_folder_that_is_used_stays(tmp_path):
