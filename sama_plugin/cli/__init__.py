@@ -49,6 +49,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Entry point of the `sama` command; returns the exit code."""
     for cache in CPU_CACHES:
         os.environ.setdefault(cache, "64")
+    if hasattr(sys.stdout, "reconfigure"):  # a record's name must not stop a narrow terminal
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())

@@ -94,6 +94,7 @@ def _peek(args: argparse.Namespace) -> int:
     from sama_plugin.data.pointing import point
     from sama_plugin.data.regions import region_rule
     from sama_plugin.data.sources import open_source
+    from sama_plugin.dialog.sample import Sample
 
     if args.samples < 1:
         raise ConfigError(f"--samples is {args.samples}; give 1 or more")
@@ -104,9 +105,11 @@ def _peek(args: argparse.Namespace) -> int:
     for source in sources:
         opened = open_source(source)
         step = max(1, len(opened) // args.samples)
-        for sample in opened[: step * args.samples : step]:
-            policy = source.frames or config.frames
-            shown.append((point(sample, source.pointing, rng), policy))
+        for index in range(len(opened))[: step * args.samples : step]:
+            sample = opened.read(index)
+            if isinstance(sample, Sample):
+                sample = point(sample, source.pointing, rng)
+            shown.append((sample, source.frames or config.frames))
     rule = region_rule(config.region, grid, config.compat, config.seed)
     print(peek(shown, encoder, args.out, rule))
     return 0
@@ -126,6 +129,8 @@ def _convert(args: argparse.Namespace) -> int:
             "annotation file and its --format"
         )
     source = sources[0]
+    if args.out.exists() and args.out.samefile(source.path):
+        raise ConfigError(f"{args.out} is what is read; name another file to write")
     root = source.root or Path(source.path).parent
     report: Any = Quarantine() if args.keep_good else Strict()
     samples = read_samples(source.format, source.path, root, report, **source.options)
@@ -148,7 +153,9 @@ def _stats(args: argparse.Namespace) -> int:
     found = []
     for source in sources:
         policy = source.frames or config.frames
-        found.append(measure(source.name, open_source(source), encoder, policy, rule=rule))
+        opened = open_source(source)
+        samples = map(opened.read, range(len(opened)))
+        found.append(measure(source.name, samples, encoder, policy, rule=rule))
         if not args.json:
             print("\n".join(found[-1].lines()))
     if args.json:

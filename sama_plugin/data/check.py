@@ -95,8 +95,8 @@ def check_source(
     ids: set[str] = set()
     try:
         for sample in read_samples(config.format, config.path, root, report, probe=True, **options):
-            _check_id(sample, ids, report)
-            _check_sample(sample, media, report, result.counts)
+            _check_id(sample, ids, report, config.path)
+            _check_sample(sample, media, report, result.counts, config.path)
             if progress is not None:
                 progress(result.counts["samples"])
             if config.limit and result.counts["samples"] >= config.limit:
@@ -107,23 +107,25 @@ def check_source(
     return result
 
 
-def _check_id(sample: Sample, seen: set[str], report: Quarantine) -> None:
+def _check_id(sample: Sample, seen: set[str], report: Quarantine, path: str) -> None:
     """Notes an id that came before: reports and predictions could not tell the two apart."""
     if sample.id in seen:
         message = "the id occurs twice"
-        place = {"file": sample.source or None, "record": sample.id, "field": "id"}
+        place = {"file": sample.source or path, "record": sample.id, "field": "id"}
         report.note(DataError(message, **place, reason="duplicate_id"))
     seen.add(sample.id)
 
 
-def _check_sample(sample: Sample, media: _MediaCheck, report: Quarantine, counts: Counter) -> None:
+def _check_sample(
+    sample: Sample, media: _MediaCheck, report: Quarantine, counts: Counter, path: str
+) -> None:
     try:
         media.check(sample)
     except (MediaError, RegionError) as error:
         report.drop(
             DataError(
                 str(error),
-                file=sample.source or None,
+                file=sample.source or path,
                 record=sample.id,
                 field="media" if isinstance(error, MediaError) else "regions",
                 reason="unreadable_media" if isinstance(error, MediaError) else "bad_region",
@@ -131,7 +133,7 @@ def _check_sample(sample: Sample, media: _MediaCheck, report: Quarantine, counts
         )
         return
     except DataError as error:
-        report.drop(error.at(file=sample.source or None, record=sample.id))
+        report.drop(error.at(file=sample.source or path, record=sample.id))
         return
     counts["samples"] += 1
     counts["turns"] += len(sample.turns)

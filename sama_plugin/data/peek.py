@@ -21,6 +21,7 @@ from sama_plugin.atomic import atomic_path
 from sama_plugin.data.decode import Clip, read_clip
 from sama_plugin.data.encode import Encoded, Encoder
 from sama_plugin.data.regions import RegionRule
+from sama_plugin.data.report import BAD_RECORD, BadRecord
 from sama_plugin.dialog.sample import Sample
 from sama_plugin.dialog.spans import SLOT_KINDS, Span
 from sama_plugin.media.frames import FramePolicy
@@ -36,7 +37,7 @@ LEGEND = (
 
 
 def peek(
-    samples: Iterable[tuple[Sample, FramePolicy]],
+    samples: Iterable[tuple[Union[Sample, BadRecord], FramePolicy]],
     encoder: Encoder,
     path: Union[str, Path],
     rule: Optional[RegionRule] = None,
@@ -44,12 +45,10 @@ def peek(
     """Write the page; returns its path.
 
     Args:
-        samples: with the policy their frames are planned with.
+        samples: with the policy their frames are planned with. In the place of one that training
+            could not read stands what is wrong with it.
         rule: of the region encoder, which says how many slots a region has; by default the
             encoder's own number.
-
-    Raises:
-        DataError: a sample that training could not read either; names it.
     """
     sections = [_section(sample, policy, encoder, rule) for sample, policy in samples]
     style = "".join(
@@ -76,8 +75,24 @@ def token_html(encoded: Encoded, encoder: Encoder) -> str:
 
 
 def _section(
-    sample: Sample, policy: FramePolicy, encoder: Encoder, rule: Optional[RegionRule]
+    sample: Union[Sample, BadRecord],
+    policy: FramePolicy,
+    encoder: Encoder,
+    rule: Optional[RegionRule],
 ) -> str:
+    if isinstance(sample, BadRecord):
+        name, said = escape(sample.record), escape(sample.message)
+        return (
+            f'<section class="sample bad">\n<h2>{name}</h2>\n<p>set aside: {said}</p>\n</section>'
+        )
+    try:
+        return _seen(sample, policy, encoder, rule)
+    except BAD_RECORD as error:
+        bad = BadRecord.of(error, "", sample.source, sample.id)
+        return _section(bad, policy, encoder, rule)
+
+
+def _seen(sample: Sample, policy: FramePolicy, encoder: Encoder, rule: Optional[RegionRule]) -> str:
     clip = read_clip(sample, policy)
     laid = None if rule is None else [rule.slots(one, clip.size) for one in sample.regions]
     encoded = encoder.encode(sample, clip.plan, laid)

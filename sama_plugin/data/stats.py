@@ -20,13 +20,18 @@ from sama_plugin.assets import asset
 from sama_plugin.atomic import atomic_path
 from sama_plugin.data.plan import plan_sample
 from sama_plugin.data.regions import RegionRule
+from sama_plugin.data.report import BAD_RECORD, BadRecord
 from sama_plugin.dialog.sample import Sample
+from sama_plugin.errors import DataError
+from sama_plugin.logs import get_logger
 from sama_plugin.media import masks
 from sama_plugin.media.frames import FramePolicy
 from sama_plugin.media.video import open_video
 
 if TYPE_CHECKING:
     from sama_plugin.data.encode import Encoder
+
+log = get_logger("data")
 
 MEASURES = {
     "turns": "turns of a sample",
@@ -81,7 +86,7 @@ class Stats:
 
 def measure(
     name: str,
-    samples: Iterable[Sample],
+    samples: Iterable[Union[Sample, BadRecord]],
     encoder: Optional[Encoder] = None,
     frames: Optional[FramePolicy] = None,
     masks_per_target: int = 4,
@@ -90,6 +95,7 @@ def measure(
     """The distributions of a dataset.
 
     Args:
+        samples: bad records are counted and left out.
         encoder: of a host, for `tokens`; frames its policy.
         masks_per_target: masks whose area is measured, evenly over the track.
         rule: of the region encoder, which says how many slots a region has; by default the
@@ -98,12 +104,18 @@ def measure(
     stats = Stats(name)
     objects: dict[str, set[str]] = defaultdict(set)
     for sample in samples:
+        try:
+            if isinstance(sample, BadRecord):
+                raise DataError(sample.message)
+            if encoder is not None:
+                plan = plan_sample(sample, frames or FramePolicy(), _frames(sample))
+                slots = None if rule is None else _slots(sample, rule)
+                stats.values["tokens"].append(len(encoder.encode(sample, plan, slots)))
+        except BAD_RECORD as error:
+            stats.kinds["set aside"] += 1
+            log.warning("%s: set aside: %s", name, error)
+            continue
         _add(stats, sample, objects, masks_per_target)
-        if encoder is not None:
-            total = _frames(sample)
-            plan = plan_sample(sample, frames or FramePolicy(), total)
-            slots = None if rule is None else _slots(sample, rule)
-            stats.values["tokens"].append(len(encoder.encode(sample, plan, slots)))
     stats.values["objects"] = [float(len(found)) for found in objects.values()]
     return stats
 

@@ -9,6 +9,7 @@ lines, read by the frame planner, `data/encode.py` and `data/collate.py`.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Mapping, Optional, Union
 
@@ -17,6 +18,8 @@ from sama_plugin.dialog.tokens import CONTEXT_SLOT, REGION_MARK, REGION_SLOT
 from sama_plugin.errors import DataError, RegionError
 from sama_plugin.media.prompts import RegionPrompt
 from sama_plugin.media.tracks import MaskTrack
+
+_HALF = re.compile("[\ud800-\udfff]")
 
 MEDIA_KINDS = ("video", "image", "images", "none")
 
@@ -129,6 +132,9 @@ class Sample:
                 self.media.source,
                 fits.__name__,
             )
+        if self.media.frame_stride < 1:
+            stride = self.media.frame_stride
+            raise self._error("a stride below 1", "media.frame_stride", stride, "1 or more")
         if not self.turns:
             raise self._error("no turns", "turns", reason="no_conversation")
         self._validate_images()
@@ -171,11 +177,23 @@ class Sample:
         for text in (turn.user, turn.assistant or ""):
             if REGION_SLOT in text or CONTEXT_SLOT in text:
                 raise self._error("the text holds a placeholder of the plugin", where, text)
+            if not text.isascii() and _HALF.search(text):
+                raise self._error(
+                    "the text holds half a character, which no tokenizer reads",
+                    where,
+                    ascii(text),
+                    reason="bad_encoding",
+                )
         if self.media.kind == "none" and (turn.regions or turn.targets):
             raise self._error("regions or targets without media", where, reason="missing_media")
 
     def _error(
-        self, message: str, field: str, found: Any = None, expected: Any = None, reason: Any = None
+        self,
+        message: str,
+        field: str,
+        found: Any = None,
+        expected: Any = None,
+        reason: str = "bad_field",
     ) -> DataError:
         return DataError(
             message,
@@ -231,9 +249,13 @@ class Sample:
                 reason="missing_field",
             ) from error
         except (TypeError, AttributeError) as error:
-            raise DataError(f"a field has the wrong type: {error}", record=name) from error
+            raise DataError(
+                f"a field has the wrong type: {error}", record=name, reason="bad_field"
+            ) from error
         except RegionError as error:
-            raise DataError(str(error), record=name, field="regions") from error
+            raise DataError(
+                str(error), record=name, field="regions", reason="bad_region"
+            ) from error
         return sample.validate()
 
 

@@ -50,12 +50,12 @@ def area(rle: Mapping[str, Any]) -> int:
 
 def merge(rles: Sequence[Mapping[str, Any]]) -> RLE:
     """Union of masks of one size."""
-    return encode(np.logical_or.reduce(_decode_all(rles)))
+    return encode(_combined(np.logical_or, rles))
 
 
 def intersect(rles: Sequence[Mapping[str, Any]]) -> RLE:
     """Intersection of masks of one size."""
-    return encode(np.logical_and.reduce(_decode_all(rles)))
+    return encode(_combined(np.logical_and, rles))
 
 
 def compress(rle: Mapping[str, Any]) -> RLE:
@@ -111,7 +111,8 @@ def run_lengths(rle: Mapping[str, Any]) -> np.ndarray:
     return runs
 
 
-def _decode_all(rles: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
+def _combined(combine: np.ufunc, rles: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """All masks as one, with no more than two of them decoded at a time."""
     sizes = sorted({size_of(rle) for rle in rles})
     if len(sizes) != 1:
         raise DataError(
@@ -120,7 +121,10 @@ def _decode_all(rles: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
             expected="at least one mask, all of the same height and width",
             reason="size_mismatch",
         )
-    return [decode(rle) for rle in rles]
+    joined = decode(rles[0])
+    for rle in rles[1:]:
+        combine(joined, decode(rle), out=joined)
+    return joined
 
 
 def _listed(counts: Any) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 
 import pytest
 
@@ -53,17 +55,46 @@ def test_check_reads_the_sources_of_a_training_run(folder, capsys):
         ["convert", "two.yaml", "out.jsonl"],
         ["peek", "good.jsonl", "--format", "sama", "--samples", "0"],
         ["check", "none.yaml"],
+        ["check", "good.jsonl", "--format", "sama", "--option", "turns=3"],
+        ["convert", "good.jsonl", "good.jsonl", "--format", "sama"],
+        ["convert", "good.jsonl", "folder.jsonl", "--format", "sama"],
     ],
 )
 def test_what_cannot_be_done_is_one_message(folder, arguments, capsys):
     source = {"format": "sama", "path": str(folder / "good.jsonl")}
     for name, sources in (("none", []), ("two", [source, source])):
         (folder / f"{name}.yaml").write_text(json.dumps({"data": sources}))
-    named = (".jsonl", ".yaml")
+    (folder / "folder.jsonl").mkdir()
+    good, named = (folder / "good.jsonl").read_text(), (".jsonl", ".yaml")
     paths = [str(folder / word) if word.endswith(named) else word for word in arguments]
     assert cli.main(["data", *paths]) == 2
     assert capsys.readouterr().err.startswith("sama: ")
     assert not (folder / "out.jsonl").exists()
+    assert (folder / "good.jsonl").read_text() == good
+
+
+def test_a_name_that_the_terminal_cannot_show(folder, monkeypatch):
+    path = folder / "named.jsonl"
+    path.write_text((folder / "mixed.jsonl").read_text().replace('"plain"', '"ナ\\ud800"', 1))
+    shown = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr(sys, "stdout", shown)
+    assert cli.main(["data", "check", str(path), "--format", "sama"]) == 1
+    shown.flush()
+    assert b"lost: 1" in shown.buffer.getvalue()
+
+
+def test_bad_lines_are_counted_by_stats_and_shown_by_peek(folder, monkeypatch, capsys):
+    from sama_plugin.infer import load
+    from sama_plugin.miniworld.host import tiny_host
+
+    monkeypatch.setattr(load, "load_host", lambda name: tiny_host(seed=0))
+    source = [str(folder / "mixed.jsonl"), "--format", "sama"]
+    assert cli.main(["data", "stats", *source, "--json"]) == 0
+    (stats,) = json.loads(capsys.readouterr().out)
+    assert (stats["kinds"]["samples"], stats["kinds"]["set aside"]) == (2, 1)
+    assert cli.main(["data", "peek", *source, "--out", str(folder / "page.html")]) == 0
+    page = (folder / "page.html").read_text()
+    assert page.count("<section") == 3 and page.count("set aside: ") == 1
 
 
 def test_convert_and_back(folder, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from sama_plugin.data.library import Library
 from sama_plugin.data.report import Quarantine
 from sama_plugin.data.sources import SourceConfig
 from sama_plugin.errors import DataError
+from sama_plugin.media import masks
 from sama_plugin.media.video import open_video
 
 from .factories import FRAMES, grounded_sample, write_clip
@@ -165,6 +167,16 @@ class TestSegmentations:
         assert reason(lambda: read_segmentation(entry, size)) == wanted
 
 
+def test_many_masks_are_united_two_at_a_time():
+    large = {"size": [1000, 1000], "counts": [0, 10**6]}
+    tracemalloc.start()
+    try:
+        assert masks.area(masks.merge([large] * 50)) == 10**6
+        assert tracemalloc.get_traced_memory()[1] < 10 * 10**6
+    finally:
+        tracemalloc.stop()
+
+
 class TestPaths:
     @pytest.mark.parametrize("name", ["../a.npy", "x/../../a.npy", "./../root2/a.npy"])
     def test_climbing_out(self, tmp_path, name):
@@ -197,6 +209,31 @@ class TestClips:
     def test_whole(self, tmp_path):
         report = self.check(tmp_path, write_clip(tmp_path / "a.npy"))
         assert report.counts["samples"] == 1 and not report.dropped
+
+    @pytest.mark.parametrize(
+        "change, wanted",
+        [
+            ({"media": {"kind": "video", "source": "a.npy", "frame_stride": 0}}, "bad_field"),
+            ({"media": {"kind": "film", "source": "a.npy"}}, "bad_field"),
+            ({"turns": [{"user": "half \ud83d a smile"}]}, "bad_encoding"),
+            ({"turns": [{"user": "<region>", "regions": [{"prompts": [{}]}]}]}, "bad_region"),
+        ],
+        ids=["stride", "kind", "half", "prompt"],
+    )
+    def test_fields_that_no_worker_could_use(self, tmp_path, change, wanted):
+        write_clip(tmp_path / "a.npy")
+        path = tmp_path / "d.jsonl"
+        record = grounded_sample("a.npy").to_json()
+        path.write_text(json.dumps({**record, **change}) + "\n")
+        report = check_source(SourceConfig("sama", str(path)))
+        assert [error.reason for error in report.dropped] == [wanted]
+
+    def test_what_the_clip_shows_names_its_file_too(self, tmp_path):
+        write_clip(tmp_path / "a.npy", FRAMES - 4)
+        path = tmp_path / "d.jsonl"
+        path.write_text(json.dumps(grounded_sample("a.npy").to_json()) + "\n")
+        (error,) = check_source(SourceConfig("sama", str(path))).dropped
+        assert (error.file, error.record) == (str(path), "grounded")
 
     @pytest.mark.parametrize("keep", [0.0, 0.3, 0.9])
     def test_cut_files(self, tmp_path, keep):

@@ -11,8 +11,8 @@ from PIL import Image
 from sama_plugin.data.decode import read_clip
 from sama_plugin.data.encode import Encoder
 from sama_plugin.data.peek import peek, token_html
+from sama_plugin.data.report import BadRecord
 from sama_plugin.dialog.sample import Media, Sample, Turn
-from sama_plugin.errors import DataError
 from sama_plugin.hosts.internvl.adapter import InternVLAdapter
 from sama_plugin.media.frames import FramePolicy
 from tests.data.factories import grounded_sample, plain_sample, text_sample, write_clip
@@ -51,11 +51,14 @@ def test_the_page(source, tmp_path):
     assert pictures == [2, 1, 0, 2]
 
 
-def test_what_training_cannot_read_is_no_page(tmp_path):
-    sample = plain_sample(str(tmp_path / "gone.npy"))
-    with pytest.raises(DataError, match="plain"):
-        peek([(sample, POLICY)], ENCODER, tmp_path / "page.html")
-    assert not (tmp_path / "page.html").exists()
+def test_what_training_cannot_read_says_why(source, tmp_path):
+    gone = plain_sample(str(tmp_path / "gone.npy"), "lost")
+    bad = BadRecord("mine", "a.jsonl", "line 3", "bad_json_line", "no <JSON>")
+    samples = [(one, POLICY) for one in (gone, bad, plain_sample(source))]
+    page = peek(samples, ENCODER, tmp_path / "page.html").read_text()
+    assert re.findall(r"<h2>(.*?)</h2>", page) == ["lost", "line 3", "plain"]
+    first, second = re.findall("set aside: (.*?)</p>", page)
+    assert "gone.npy" in first and second == "no &lt;JSON&gt;"
 
 
 def _plain(page: str) -> str:

@@ -7,12 +7,13 @@ is one file here and one line in the table, or an entry point in the group `sama
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
-from typing import Any, Iterator, Optional, Protocol, Union
+from typing import Any, Iterator, Mapping, Optional, Protocol, Union
 
 from sama_plugin.data.report import MALFORMED, Report
 from sama_plugin.dialog.sample import Sample
-from sama_plugin.errors import DataError, SamaError
+from sama_plugin.errors import ConfigError, DataError, SamaError
 from sama_plugin.registry import Registry
 
 FORMATS = Registry(
@@ -58,11 +59,13 @@ def read_samples(
     """Samples of an annotation file in the format of this name.
 
     Raises:
-        ConfigError: unknown format. DataError: the report refuses a record, or the file as a whole
-            has another layout (`bad_layout`).
+        ConfigError: unknown format or option. DataError: the report refuses a record, or the file
+            as a whole has another layout (`bad_layout`).
     """
+    module = FORMATS.get(name)
+    _check_options(name, module, options)
     try:
-        yield from FORMATS.get(name).read(path, root, report=report, **options)
+        yield from module.read(path, root, report=report, **options)
     except SamaError:
         raise
     except MALFORMED as error:
@@ -71,6 +74,16 @@ def read_samples(
             file=str(path),
             reason="bad_layout",
         ) from error
+
+
+def _check_options(name: str, module: Any, options: Mapping[str, Any]) -> None:
+    parameters = inspect.signature(module.read).parameters.values()
+    if any(one.kind is one.VAR_KEYWORD for one in parameters):
+        return  # handed on to another format
+    known = sorted({one.name for one in parameters} - {"path", "root", "report"})
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ConfigError(f"format {name} has no option {unknown[0]!r}; known: {', '.join(known)}")
 
 
 class Format(Protocol):
