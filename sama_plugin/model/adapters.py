@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Mapping, Optional
 from torch import nn
 
 from sama_plugin.errors import HostError
+from sama_plugin.hosts.subtrees import LANGUAGE, count_by_subtree
 from sama_plugin.model.config import LoraSettings
 
 if TYPE_CHECKING:
@@ -30,11 +31,14 @@ def matched_layers(sama: SamaModel, settings: LoraSettings) -> list[str]:
     pattern = re.compile(sama.adapter.lora_pattern(sama.host, settings.targets))
     names = [name for name, _ in sama.host.named_modules() if pattern.fullmatch(name)]
     expected = sama.adapter.lora_expected(sama.host, settings.targets)
-    if len(names) != expected:
+    counts = count_by_subtree(sama.host, sama.adapter, names)
+    if len(names) != expected or counts[LANGUAGE] != expected:
+        found = ", ".join(f"{part} {count}" for part, count in counts.items())
         raise HostError(
-            f"LoRA targets {', '.join(settings.targets)} match {len(names)} layers of "
-            f"{type(sama.host).__name__} "
-            f"({sama.adapter.family(sama.host)}), expected {expected}; first matches: {names[:3]}"
+            f"LoRA targets {', '.join(settings.targets)} should match {expected} layers of the "
+            f"language model ({sama.adapter.family(sama.host)}) of {type(sama.host).__name__} and "
+            f"no others, they match: {found}; first {names[:3]}. Choose others (lora.targets), and "
+            "see with `sama doctor HOST` what they match"
         )
     return names
 

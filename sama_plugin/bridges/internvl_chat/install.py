@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import os
 import socket
 from types import ModuleType
@@ -40,6 +41,12 @@ def install(ledger: Ledger, options: LaunchOptions) -> Callable[[ModuleType], No
     """
     if options.compat not in COMPAT:
         raise PluginError(f"--plugin.compat {options.compat}: one of {', '.join(COMPAT)}")
+    if options.attention.startswith("flash") and importlib.util.find_spec("flash_attn") is None:
+        raise PluginError(
+            f"--plugin.attention {options.attention}: flash_attn is not installed; install it, or "
+            "leave the flag out (then sdpa is taken, eager where the language model is the tree's "
+            "own code)"
+        )
     if options.data is not None and not os.path.isfile(options.data):
         raise PluginError(f"--plugin.data {options.data}: no such file")
     config = load_yaml(SamaConfig, options.config, options.set)[0]
