@@ -59,7 +59,10 @@ def write_page(
         _trouble(summary),
         _origin(summary),
     ]
-    lead = ["Two readings: released is what the public code computes, corrected what it should."]
+    lead = [
+        "Readings: released is what the public code computes, corrected what it should have been, "
+        "offline what the public protocol does not have."
+    ]
     with atomic_path(out / PAGE) as temporary:
         temporary.write_text(page(f"{name}", lead, [s for s in sections if s]), encoding="utf-8")
     return out / PAGE
@@ -120,13 +123,18 @@ def _cases(
     for case in reversed(material.cases):
         first[case.video] = case.key
     values = {key: value for key, value in values.items() if key in cases or key in first}
-    grounded = {key for key, case in cases.items() if case.sample.turns[-1].targets}
-    chosen = choose(values or dict.fromkeys(cases, 0.0), grounded)
+    telling = {
+        key
+        for key, case in cases.items()
+        if case.sample.turns[-1].targets or predictions[key].tracks
+    }
+    chosen = choose(values or dict.fromkeys(cases, 0.0), telling)
     chosen = chosen if values else {"random": [*chosen["random"], *chosen["best"]]}
     parts = []
     (out / PICTURES).mkdir(exist_ok=True)
     for title, keys in chosen.items():
-        parts.append(f"<h2>Cases: {title}{f' by {escape(metric)}' if metric else ''}</h2>")
+        by = f" by {escape(metric)}" if metric and title != "random" else ""
+        parts.append(f"<h2>Cases: {title}{by}</h2>")
         for place, key in enumerate(keys):
             case = cases[key if key in cases else first[key]]
             file = f"{PICTURES}/{title}{place}.jpg"

@@ -32,12 +32,12 @@ SEED = 0
 def choose(
     values: Mapping[str, float], telling: Collection[str] = (), each: int = EACH
 ) -> dict[str, list[str]]:
-    """Keys of the best, the worst and some random cases; no case twice. Of equal ones, those of
-    `telling` first: a case that asked for no mask and got none is right, but shows nothing.
+    """Keys of the best, the worst and some random cases; no case twice. Those of `telling` come
+    before all others: a case that asked for no mask and got none is right, but shows nothing.
     """
 
     def ranked(keys: Iterable[str], sign: int) -> list[str]:
-        return sorted(keys, key=lambda key: (sign * values[key], key not in telling, key))
+        return sorted(keys, key=lambda key: (key not in telling, sign * values[key], key))
 
     best = ranked(values, -1)[:each]
     worst = ranked(values.keys() - best, 1)[:each]

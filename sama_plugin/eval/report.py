@@ -10,8 +10,10 @@ WIDTH = 30
 def text(summary: Mapping[str, Any]) -> str:
     """The table that `sama eval` prints."""
     material = summary["material"]
+    lost = material["questions_not_read"]["count"]
+    less = f", {lost} more could not be read" if lost else ""
     lines = [
-        f"{summary['benchmark']}: {material['cases']} cases in {material['videos']} videos",
+        f"{summary['benchmark']}: {material['cases']} cases in {material['videos']} videos{less}",
         f"{'metric':{WIDTH}}{'reading':>10}{'value':>9}{'95 %':>20}{'n':>7}",
     ]
     for row in summary["metrics"]:

@@ -12,15 +12,43 @@ from sama_plugin.data.formats import sama
 from sama_plugin.dialog.sample import Media, Sample, Target, Turn
 from sama_plugin.eval import harness
 from sama_plugin.eval.asking import Prediction
-from sama_plugin.eval.benchmarks import SUITES, Means, gcg, region_categories
+from sama_plugin.eval.benchmarks import SUITES, Means, captioning, gcg, region_categories
+from sama_plugin.eval.captions import CaptionScores
 from sama_plugin.eval.cases import Case
 from sama_plugin.eval.judge import NoJudge
 from sama_plugin.eval.phrases import word_overlap
+from sama_plugin.eval.scoreboard import Scoreboard
 from sama_plugin.media.masks import encode
 from sama_plugin.media.tracks import MaskTrack
 from tests.eval.golden import topics
 
 MEANS = Means(NoJudge(), word_overlap, "words")
+
+
+def java_of_its_own(groups):
+    """Captions as Java would score them, one word a caption."""
+    return {
+        name: CaptionScores({"METEOR": len(wanted)}, [{"METEOR": len(said)} for said in found])
+        for name, (wanted, found) in groups.items()
+    }
+
+
+def test_captions_have_types_and_a_corpus_of_every_video(monkeypatch):
+    """Released: each video alone, mean over videos. Corrected: captions of one corpus."""
+    monkeypatch.setattr(captioning, "score_groups", java_of_its_own)
+    turn, cases = Turn("?", "a dog"), []
+    for number, video in enumerate("aab"):
+        tags = (f"of {video}",)
+        sample = Sample(str(number), Media("video", f"{video}.mp4"), (turn,), tags=tags)
+        cases.append(Case(str(number), sample))
+    board = Scoreboard()
+    texts = {case.key: ("a dog", "x" * (1 + int(case.key))) for case in cases}
+    captioning.add_captions(board, cases, texts, readings=("released", "corrected"))
+    rows = {row["reading"]: row for row in board.summary()}
+    assert (rows["released"]["value"], rows["released"]["n"]) == (1.5, 2)
+    assert (rows["corrected"]["value"], rows["corrected"]["n"]) == (2, 3)
+    assert rows["corrected"]["kinds"]["of a"] == {"value": 1.5, "n": 2}
+    assert rows["released"]["kinds"]["of a"] == {"value": 2, "n": 1}
 
 
 @pytest.fixture(autouse=True)
@@ -186,6 +214,28 @@ def dialogue(name, record, wanted):
         given[row, : len(values)] = values
     means = Means(NoJudge(), lambda targets, said: given[:, : len(said)], "given")
     return SUITES.get("sama-bench-g").score([case], {name: answer}, means)
+
+
+def test_questions_have_types_where_no_dataset_is_known():
+    """A right "there is none" is no mask that was found; the table by type tells them apart."""
+    tracks = [MaskTrack.from_masks(square(place)[None]) for place in (1, 9)]
+    cases, answers = [], {}
+    for name, wanted, found in (("none", 0, 0), ("one", 1, 0), ("two", 2, 2)):
+        targets = tuple(Target("a thing", track) for track in tracks[:wanted])
+        turn = Turn("?", "<p> a thing </p> [SEG]" * wanted, targets=targets)
+        cases.append(Case(name, Sample(name, Media("video", "a.mp4"), (turn,))))
+        answers[name] = Prediction(name, tracks=tuple(tracks[:found]), phrases=("a thing",) * found)
+    (row,) = (
+        row
+        for row in SUITES.get("sama-bench-g").score(cases, answers, MEANS).summary()
+        if (row["metric"], row["reading"]) == ("mIoU", "corrected")
+    )
+    assert row["value"] == pytest.approx(2 / 3)
+    assert {kind: (one["value"], one["n"]) for kind, one in row["kinds"].items()} == {
+        "nothing to ground": (1.0, 1),
+        "one thing": (0.0, 1),
+        "several things": (pytest.approx(1.0), 1),
+    }
 
 
 def test_video_gcg_reads_our_lines(tmp_path):

@@ -91,12 +91,16 @@ def test_a_judged_run_and_its_repetition(world, capsys):
 
 def evaluate(world, capsys, *more):
     """The code of a run on the world's questions, and what it said on the error stream."""
-    flags = ["--adapter", str(world / "adapter"), "--out", str(world / "out"), *more]
-    code = main(["eval", "videorefer-bench-q", "--data", str(world / Q), *flags])
+    code = main(["eval", "videorefer-bench-q", *flags_of(world), *more])
     return code, capsys.readouterr().err
 
 
 Q = "videorefer_bench_q.json"
+
+
+def flags_of(world):
+    places = {"data": world / Q, "adapter": world / "adapter", "out": world / "out"}
+    return [word for name, place in places.items() for word in (f"--{name}", str(place))]
 
 
 def test_another_media_folder_is_another_run(world, capsys, monkeypatch):
@@ -111,3 +115,26 @@ def test_another_media_folder_is_another_run(world, capsys, monkeypatch):
     code, said = evaluate(world, capsys, "--root", str(moved))
     assert code == 2 and f"root: '{world}' there, '{moved}' here" in said
     assert Parrot.asked == asked
+
+
+def test_bad_input_is_named_and_counted(world, capsys):
+    """A video that is gone, a mask of another size, an id that occurs twice."""
+    records = json.loads((world / Q).read_text())
+    (one, *_, other), count = records, len(records)
+    gone = {**one, "id": "gone", "video": "videos/gone.npy"}
+    mask = {"segmentation": {"size": [7, 9], "counts": "o1"}}
+    small = {**one, "id": "small", "annotation": [{one["frame_idx"]: mask}]}
+    (world / Q).write_text(json.dumps([*records, gone, small, {**other, "id": one["id"]}]))
+    code = main(["eval", "videorefer-bench-q", *flags_of(world)])
+    said = capsys.readouterr().out
+    assert code == 0
+    assert f"{count + 1} cases in 1 videos, 2 more could not be read" in said
+    assert "2 questions could not be read and are in no number for 2 reasons, first: " in said
+    assert f"1 ids occur more than once (all kept), first: {one['id']}\n" in said
+    summary = json.loads((world / "out" / "summary.json").read_text())
+    first, second = sorted(summary["material"]["questions_not_read"]["first"])
+    assert "record gone" in first and "gone.npy" in first
+    assert "record small" in second and "found (7, 9)" in second
+    (accuracy, _) = summary["metrics"]
+    assert accuracy["n"] == count + 1
+    assert "gone.npy" in (world / "out" / "index.html").read_text()

@@ -28,7 +28,8 @@ def add_captions(
         readings: "corrected" or "offline" for the whole corpus, and "released" for that of every
             video.
     """
-    keys = {video: [case.key for case in group] for video, group in by_video(cases).items()}
+    videos = by_video(cases)
+    keys = {video: [case.key for case in group] for video, group in videos.items()}
     groups = {WHOLE: [case.key for case in cases], **(keys if "released" in readings else {})}
     pairs = {name: _columns(texts, chosen) for name, chosen in groups.items()}
     try:
@@ -36,14 +37,13 @@ def add_captions(
     except CaptionMetricsMissing as error:
         board.missing["BLEU, METEOR, ROUGE-L, CIDEr"] = str(error)
         return
-    videos = {case.key: case.video for case in cases}
     whole = next(reading for reading in readings if reading != "released")
-    for key, row in zip(groups[WHOLE], scores[WHOLE].captions):
+    for case, row in zip(cases, scores[WHOLE].captions):
         for metric, value in row.items():
-            board.add(metric, whole, key, videos[key], value)
-    for video in keys if "released" in readings else ():
+            board.add(metric, whole, case.key, case.video, value, kind=case.kind)
+    for video, group in videos.items() if "released" in readings else ():
         for metric, value in scores[video].corpus.items():
-            board.add(metric, "released", video, video, value)
+            board.add(metric, "released", video, video, value, kind=group[0].kind)
 
 
 def add_corpus(board: Scoreboard, cases: Sequence[Case], texts: Texts) -> None:
@@ -84,7 +84,7 @@ def add_clair(board: Scoreboard, cases: Sequence[Case], texts: Texts, judge: Jud
             released.append(_released(replies))
         if released:  # upstream a video has a score whatever its replies are
             value = 0.0 if None in released else sum(released) / len(released)
-            board.add("CLAIR", "released", video, video, value)
+            board.add("CLAIR", "released", video, video, value, kind=group[0].kind)
     if ("CLAIR", "corrected") not in board.parts:
         board.missing["CLAIR (corrected)"] = "no reply of the judge could be read"
 
