@@ -59,9 +59,13 @@ def test_numbers_are_those_of_our_own_harness(suite, file, metric, words, world,
     docs = [task.document(case) for case in cases]
     right = [task.answer_text(perfect(case)) for case in cases]
     assert value(list(zip(docs, right))) == 1.0
+    scored = task._values.cache_info().misses
+    assert math.isnan(task.aggregation(suite, "no such", "reading")(list(zip(docs, right))))
+    assert task._values.cache_info().misses == scored, "answers are scored once for all metrics"
     if words is not None:
         assert value([(doc, doc["answer"]) for doc in docs]) == words
-    assert math.isnan(task.aggregation(suite, "no such", "reading")(list(zip(docs, right))))
+    for reading in ("released", "corrected"):
+        assert (metric[0], reading) in pack.METRICS[suite]
 
 
 def test_a_task_folder(world, tmp_path, capsys):
@@ -77,6 +81,10 @@ def test_a_task_folder(world, tmp_path, capsys):
     yaml = (folder / "videorefer_bench_q.yaml").read_text()
     for name in space["METRICS"]:
         assert f"- metric: {name}\n" in yaml and callable(space[name])
+    shards = [str(world / "sama_bench.json")] * 2
+    assert pack.main(["sama-bench-g", "--out", str(tmp_path), "--data", *shards]) == 0
+    lines = (tmp_path / "sama_bench_g" / "documents.jsonl").read_text().splitlines()
+    assert len(lines) == 2 * len(read_material("sama-bench-g", shards[0], world).cases)
     with pytest.raises(ConfigError, match="makes no task"):
         pack.write_task("mevis", world, world, tmp_path)
 

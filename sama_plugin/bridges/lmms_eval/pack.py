@@ -21,7 +21,7 @@ from sama_plugin.errors import ConfigError
 from sama_plugin.eval.benchmarks import Selection
 from sama_plugin.eval.harness import read_material
 
-_TEXTS = [("METEOR", "corrected"), ("CIDEr", "corrected")]
+_TEXTS = [(m, r) for m in ("METEOR", "CIDEr") for r in ("released", "corrected")]
 _GROUNDED = [(m, r) for m in ("mIoU", "Recall") for r in ("released", "corrected")]
 METRICS = {
     "sama-bench-g": [*_GROUNDED, *_TEXTS],
@@ -36,7 +36,7 @@ METRICS = {
 
 def write_task(
     suite: str,
-    data: Union[str, Path],
+    data: Union[str, Path, Sequence[Union[str, Path]]],
     root: Union[str, Path],
     out: Union[str, Path],
     *,
@@ -61,13 +61,13 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Command line of this module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("suite", choices=sorted(METRICS))
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, nargs="+", help="or all its shards")
     parser.add_argument("--root", type=Path, help="media folder (default: that of --data)")
     parser.add_argument("--out", type=Path, required=True, help="for lmms-eval's --include_path")
     parser.add_argument("--mode", choices=("single", "multi"), default="single")
     parser.add_argument("--limit", type=int, default=0)
     options = parser.parse_args(arguments)
-    root = options.root or options.data.parent
+    root = options.root or options.data[0].parent
     settings = {"mode": options.mode, "limit": options.limit}
     print(write_task(options.suite, options.data, root, options.out, **settings))
     return 0

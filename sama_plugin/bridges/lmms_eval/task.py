@@ -7,6 +7,7 @@ the JSON of a `Prediction` (ours) or plain words (any other model, scored withou
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any, Callable, Mapping, Optional, Sequence
 
@@ -73,11 +74,19 @@ def aggregation(suite: str, metric: str, reading: str) -> Callable[[Sequence[Any
     """A function from all documents and answers to one number; NaN if it cannot be computed."""
 
     def value(items: Sequence[tuple[Mapping[str, Any], str]]) -> float:
-        cases = [case_of(doc) for doc, _ in items]
-        answers = {doc[FIELDS[0]]: prediction_of(doc[FIELDS[0]], text) for doc, text in items}
-        means = Means(NoJudge(), word_overlap, WORDS)
-        rows = SUITES.get(suite).score(cases, answers, means).summary()
-        found = [r["value"] for r in rows if (r["metric"], r["reading"]) == (metric, reading)]
-        return found[0] if found else float("nan")
+        found = _values(
+            suite, tuple((*(doc[field] for field in FIELDS), said) for doc, said in items)
+        )
+        return found.get((metric, reading), float("nan"))
 
     return value
+
+
+@functools.lru_cache(maxsize=1)
+def _values(suite: str, items: tuple[tuple[str, str, str], ...]) -> dict[tuple[str, str], float]:
+    """Every metric of (key, sample, answer)s, by name and reading; lmms-eval asks for one metric
+    after the other, of the same answers."""
+    cases = [case_of(dict(zip(FIELDS, item))) for item in items]
+    answers = {key: prediction_of(key, said) for key, _, said in items}
+    board = SUITES.get(suite).score(cases, answers, Means(NoJudge(), word_overlap, WORDS))
+    return {(row["metric"], row["reading"]): row["value"] for row in board.summary()}
