@@ -14,11 +14,12 @@ sama data index configs/train/sama.yaml                      # once a machine, b
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable, Iterator
 
 from sama_plugin.errors import ConfigError
 
@@ -77,9 +78,9 @@ def _check(args: argparse.Namespace) -> int:
     sources, config = _sources(args)
     reports = []
     for source in sources:
-        progress = _progress(source.name)
         decode = not args.no_decode
-        reports.append(check_source(source, config.frames, decode=decode, progress=progress))
+        with _progress(source) as progress:
+            reports.append(check_source(source, config.frames, decode=decode, progress=progress))
         if not args.json:
             print("\n".join(reports[-1].lines()))
     if args.json:
@@ -177,7 +178,8 @@ def _index(args: argparse.Namespace) -> int:
             print(f"{source.name}: our own format is read from disk as it is")
             continue
         began, report = time.monotonic(), Quarantine(source.budget)
-        samples = prepare(source, report, _progress(source.name))
+        with _progress(source) as progress:
+            samples = prepare(source, report, progress)
         seconds = time.monotonic() - began
         print(f"{source.name}: {len(samples)} samples in {folder_of(source)}, {seconds:.1f} s")
         if report.dropped:
@@ -231,9 +233,16 @@ def _encoder(model: str) -> tuple[Any, tuple[int, int]]:
     return Encoder(tokenizer, adapter, height * width), (height, width)
 
 
-def _progress(name: str) -> Any:
-    def show(count: int) -> None:
-        if sys.stderr.isatty() and count % 50 == 0:
-            print(f"  {name}: {count} samples", file=sys.stderr, end="\r", flush=True)
+@contextlib.contextmanager
+def _progress(source: Any) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, with an end in sight where lines are samples."""
+    from tqdm import tqdm
 
-    return show
+    from sama_plugin.data.formats import files
+
+    shown, total = sys.stderr.isatty(), None
+    if shown and source.path.endswith(".jsonl") and Path(source.path).is_file():
+        lines = sum(1 for _ in files.lines(source.path))
+        total = min(lines, source.limit or lines)
+    with tqdm(total=total, desc=source.name, unit=" samples", disable=not shown) as bar:
+        yield lambda count: bar.update(count - bar.n)

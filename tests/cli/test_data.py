@@ -73,6 +73,16 @@ def test_what_cannot_be_done_is_one_message(folder, arguments, capsys):
     assert (folder / "good.jsonl").read_text() == good
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_a_bar_on_a_terminal(folder, monkeypatch, terminal):
+    shown = io.StringIO()
+    shown.isatty = lambda: terminal
+    monkeypatch.setattr(sys, "stderr", shown)
+    assert cli.main(["data", "check", str(folder / "mixed.jsonl"), "--format", "sama"]) == 1
+    assert ("mixed:  67%|" in shown.getvalue() and "2/3" in shown.getvalue()) == terminal
+    assert bool(shown.getvalue()) == terminal
+
+
 def test_a_name_that_the_terminal_cannot_show(folder, monkeypatch):
     path = folder / "named.jsonl"
     path.write_text((folder / "mixed.jsonl").read_text().replace('"plain"', '"ナ\\ud800"', 1))
