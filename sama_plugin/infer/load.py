@@ -10,6 +10,7 @@ from typing import Any, Optional, Union
 
 from sama_plugin.assets import asset
 from sama_plugin.errors import CheckpointError, ConfigError, SamaError
+from sama_plugin.hosts.damage import UNLOADABLE, load_whole
 from sama_plugin.hosts.packaged import PACKAGED_HOSTS
 from sama_plugin.hosts.precision import dtype_option
 from sama_plugin.hosts.remote_code.load import brings_its_code
@@ -33,15 +34,13 @@ def load_host(model: str) -> tuple[Any, Any]:
     if brings_its_code(model):
         host, tokenizer = load_remote(model, torch_dtype="auto")
         return host.eval(), tokenizer
-    from transformers import AutoModelForImageTextToText
-
     try:
         tokenizer = load_tokenizer(model)
-        host = AutoModelForImageTextToText.from_pretrained(model, **dtype_option("auto"))
-    except (OSError, ValueError, ImportError) as error:
+        host = load_whole(model, **dtype_option("auto"))
+    except UNLOADABLE as error:
         raise ConfigError(
             f"--model {model!r} is neither a packaged model ({', '.join(PACKAGED_HOSTS.names())}) "
-            f"nor a transformers checkpoint: {error}"
+            f"nor a checkpoint that transformers can load: {error}"
         ) from error
     return host.eval(), tokenizer
 

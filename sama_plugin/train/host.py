@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sama_plugin.errors import ConfigError, HostError
-from sama_plugin.hosts.damage import UNLOADABLE
+from sama_plugin.hosts.damage import UNLOADABLE, load_whole
 from sama_plugin.hosts.packaged import PACKAGED_HOSTS
 from sama_plugin.hosts.precision import dtype_option
 from sama_plugin.hosts.remote_code.load import brings_its_code
@@ -61,12 +61,10 @@ def _from_folder(config: HostConfig, dtype: Any) -> tuple[Any, Any]:
         options["quantization_config"] = four_bit(dtype)
     if brings_its_code(config.path):
         return load_remote(config.path, torch_dtype=dtype, **options)
-    from transformers import AutoModelForImageTextToText
-
     try:
         tokenizer = load_tokenizer(config.path)
         options.update(dtype_option(dtype))
-        model = AutoModelForImageTextToText.from_pretrained(config.path, **options)
+        model = load_whole(config.path, **options)
     except UNLOADABLE as error:
         known = PACKAGED_HOSTS.names()
         near = (

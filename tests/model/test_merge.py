@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from sama_plugin.cli import main
 from sama_plugin.errors import HostError
@@ -118,3 +119,46 @@ def test_a_quantised_host_is_refused(tmp_path):
     with pytest.raises(HostError, match="quantised"):
         merge(sama, wrapped, tmp_path)
     assert lora_layers(sama.host) and not (tmp_path / "README.md").exists()
+
+
+def spoil(kind: str, folder) -> None:
+    file = folder / "model.safetensors"
+    if kind == "truncated":
+        file.write_bytes(file.read_bytes()[:-64])
+    elif kind == "other width":
+        described = json.loads((folder / "config.json").read_text())
+        described["text_config"]["hidden_size"] *= 2
+        (folder / "config.json").write_text(json.dumps(described))
+    else:
+        state = load_file(file)
+        del state[next(name for name in state if name.endswith("layers.0.mlp.down_proj.weight"))]
+        save_file(state, str(file), metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    "kind, words",
+    [
+        ("truncated", "nor a checkpoint that transformers can load"),
+        ("other width", "nor a checkpoint that transformers can load"),
+        ("a tensor missing", "lacks 1 tensor(s) of a InternVLForConditionalGeneration: model.lang"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["merge", "export"])
+def test_a_damaged_host_is_refused_and_nothing_is_written(tmp_path, capsys, verb, kind, words):
+    taught("internvl", tmp_path)
+    spoil(kind, tmp_path / "host")
+    before = sorted(tmp_path.rglob("*"))
+    command = ["--model", str(tmp_path / "host"), "--adapter", str(tmp_path / "sama_adapter")]
+    assert main([verb, *command, "--to", str(tmp_path / "to")]) == 2
+    assert words in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_unknown_segmenter_is_refused_and_nothing_is_written(tmp_path, capsys):
+    taught("internvl", tmp_path)
+    file = tmp_path / "sama_adapter/config.json"
+    file.write_text(file.read_text().replace('"segmenter": "mini"', '"segmenter": "sam9_huge"'))
+    command = ["--model", str(tmp_path / "host"), "--adapter", str(tmp_path / "sama_adapter")]
+    assert main(["export", *command, "--to", str(tmp_path / "to")]) == 2
+    assert "unknown segmenters 'sam9_huge'; known: " in capsys.readouterr().err
+    assert not (tmp_path / "to").exists()
