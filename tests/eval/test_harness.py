@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -220,6 +221,29 @@ def test_a_judge_that_never_parses_is_counted_never_zero(reply, monkeypatch):
     assert ("CLAIR", "corrected") not in clair.parts and "CLAIR (corrected)" in clair.missing
 
 
+def test_clair_in_both_readings(monkeypatch):
+    """Released: not clipped, free text counts, a score that is no number costs its whole video."""
+    monkeypatch.setenv("PATH", "")
+    replies = {"a": '{"score": 80}', "b": '{"score": null}', "c": '{"score": 150}', "d": "I say 30"}
+    found = material([grounded(name, f"v{name in 'cd'}", square(1)) for name in replies])
+
+    class ByCase(Scripted):
+        def ask(self, question):
+            return Reply(
+                next(said for name, said in replies.items() if f"of {name}" in question.user)
+            )
+
+    answers = {name: Prediction(name, text=f"a dog of {name}") for name in replies}
+    board = SUITES.get("sama-bench-c").score(found.cases, answers, means(ByCase()))
+    released, corrected = (board.parts["CLAIR", one] for one in ("released", "corrected"))
+    assert {video: part.value for video, part in released.items()} == {
+        "vFalse": 0.0,
+        "vTrue": pytest.approx((1.5 + 0.3) / 2),
+    }
+    assert {key: part.value for key, part in corrected.items()} == {"a": 0.8}
+    assert board.counts["judge replies unparsed"] == 3
+
+
 def test_options_are_read_back():
     assert options_of(CHOICES[0].turns[0].user) == [
         "(A) walks",
@@ -330,13 +354,12 @@ def test_published_numbers():
     assert {SUITES.get(name).PUBLISHED for name in SUITES.names()} <= set(found.benchmarks)
     assert "unknown" in published.table(found, "sama_bench_g")
     assert found.refused and "80.1" in published.table(found, "videorefer_bench_q")
-    values = [
-        value
-        for bench in found.benchmarks.values()
-        for entry in bench.entries
-        for value in entry.values.values()
-    ]
-    assert 56.8 not in values, "a number that is known to be invented"
+    entries = [entry for bench in found.benchmarks.values() for entry in bench.entries]
+    assert 56.8 not in {value for entry in entries for value in entry.values.values()}
+    own = [entry for entry in entries if re.match("SAMA($|[- ])", entry.model)]
+    assert len(own) == 6 and {value for entry in own for value in entry.values.values()} == {
+        None
+    }, "no number of SAMA's own tables could be verified; those in circulation are invented"
 
 
 def test_published_numbers_name_a_known_source(tmp_path: Path):

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from sama_plugin.errors import DataError
-from sama_plugin.eval import harness
+from sama_plugin.eval import harness, rvos
 from sama_plugin.eval.asking import Prediction
 from sama_plugin.eval.benchmarks import SUITES, Means, Selection
 from sama_plugin.eval.judge import NoJudge
@@ -211,12 +211,17 @@ class TestImages:
             cases = self.cases(sama_data, split=split)
             assert len(cases) == wanted["sentences"], split
         assert len(self.cases(sama_data)) == expected["splits"]["val"]["sentences"]
+        tests = [len(self.cases(sama_data, split=one)) for one in ("testA", "testB")]
+        assert len(self.cases(sama_data, split="test")) == sum(tests), (
+            "as the public REFER reads it"
+        )
 
     def test_readings_of_a_missing_mask(self, sama_data):
         cases = [c for c in self.cases(sama_data) if perfect(c).tracks]
         assert len(cases) > 1
         found = numbers(scored("refcoco", cases, perfect))
         assert found["cIoU", "released"] == found["cIoU", "corrected"] == 1
+        assert 1 - 1e-4 < found["gIoU", "released"] < 1 == found["gIoU", "corrected"]
         board = scored("refcoco", cases, lambda c: perfect(c) if c is cases[0] else silent(c))
         found = numbers(board)
         assert found["cIoU", "released"] == 1, "silence is left out there"
@@ -281,16 +286,25 @@ class TestGoldenThroughTheSuites:
             self.check(name, board, topic.read("expected"), cases)
 
     def check(self, name, board, expected, cases):
-        blocks = {("corrected", ""): "corrected_boolean"}
+        blocks, totals = {("corrected", ""): "corrected_boolean"}, numbers(board)
         if name == "revos":
             blocks["released", ""] = "revos_sama_png_value_255"
             blocks["released", " (Sa2VA)"] = "revos_sama_png_value_1"
         for (reading, suffix), block in blocks.items():
-            rounded = 5.1e-5 if reading == "released" else 1e-9
+            found = expected[block]["per_expression"]
+            wanted = {case.key: found[case.sample.id.replace("#", "_")] for case in cases}
+            measures = "AR" if suffix else "JFAR" if name == "revos" else "JF"
             for case in cases:
-                wanted = expected[block]["per_expression"][case.sample.id.replace("#", "_")]
-                for measure in "AR" if suffix else "JFAR" if name == "revos" else "JF":
-                    part = board.parts[measure + suffix, reading].get(case.key)
-                    if part is not None:  # N-targets have no kind that is averaged
-                        place = case.key, measure, reading
-                        assert part.value == pytest.approx(wanted[measure], abs=rounded), place
+                for measure in measures:
+                    value = board.parts[measure + suffix, reading][case.key].value
+                    stated = wanted[case.key][measure]
+                    if reading == "released":
+                        stated = round(100 * stated, 2) / 100
+                    assert value == pytest.approx(stated, abs=1e-12), (case.key, measure, reading)
+            if name == "revos":
+                rule = rvos.revos_percent if reading == "corrected" else rvos.revos_percent_released
+                means = rule(wanted, {case.key: case.kind == "reasoning" for case in cases})
+                for group, title in (("overall", ""), ("referring", " referring")):
+                    for measure in measures:
+                        value = totals[measure + suffix + title, reading]
+                        assert 100 * value == pytest.approx(means[group][measure], abs=1e-9)
