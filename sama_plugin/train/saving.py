@@ -61,9 +61,11 @@ def prune(out: Union[str, Path], keep: Optional[int], spare: Optional[str] = Non
     """Remove all but the newest `keep` checkpoints (None keeps all) and the one at `spare`."""
     if not keep:
         return
+    stage = start_stage(out)
     for path in checkpoints(out)[:-keep]:
         if spare is None or path.resolve() != Path(spare).resolve():
-            shutil.rmtree(path, ignore_errors=True)
+            os.replace(path, stage / path.name)  # a run killed now leaves no half of it there
+    shutil.rmtree(stage, ignore_errors=True)
 
 
 def gathered(model: Any) -> ContextManager[None]:

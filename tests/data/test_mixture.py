@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader
 from sama_plugin.data.formats import sama
 from sama_plugin.data.mixture import MixtureDataset
 from sama_plugin.data.pointing import PointingPolicy, point
-from sama_plugin.data.sources import SourceConfig, open_source
+from sama_plugin.data.report import Quarantine
+from sama_plugin.data.sources import Source, SourceConfig, open_source
 from sama_plugin.data.wording import rephrase
 from sama_plugin.dialog.sample import Media, Sample, Target, Turn
 from sama_plugin.errors import ConfigError, DataError
@@ -145,9 +146,10 @@ def test_a_source_without_samples_is_refused(folder, tmp_path):
     (tmp_path / "empty.jsonl").write_text("")
     with pytest.raises(DataError, match="no usable sample"):
         open_source(SourceConfig("sama", str(tmp_path / "empty.jsonl")))
-    (tmp_path / "bad.jsonl").write_text('{"id": 3}')
-    with pytest.raises(DataError, match="no usable sample .*first: .*bad.jsonl"):
-        open_source(SourceConfig("sama", str(tmp_path / "bad.jsonl")))
+    lost = Quarantine()
+    lost.drop(DataError("no clip", file="bad.jsonl"))
+    with pytest.raises(DataError, match="no usable sample .*first: bad.jsonl: no clip"):
+        Source(SourceConfig("sama", "bad.jsonl"), [], lost)
     with pytest.raises(DataError, match="cannot read"):
         open_source(SourceConfig("sama", str(tmp_path / "none.jsonl")))
 

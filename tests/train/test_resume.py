@@ -141,6 +141,14 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path):
     ]
 
 
+def test_a_run_killed_while_it_removes_a_checkpoint_leaves_no_half_of_it(tmp_path, monkeypatch):
+    for step in (1, 2):
+        (tmp_path / f"checkpoint-{step}" / "sama_adapter").mkdir(parents=True)
+    monkeypatch.setattr(saving.shutil, "rmtree", lambda path, **options: None)  # killed before
+    saving.prune(tmp_path, keep=1)
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]
+
+
 def test_another_runs_checkpoints_are_not_overwritten(tmp_path):
     (tmp_path / "out" / "checkpoint-4" / "sama_adapter").mkdir(parents=True)
     config = tiny_run(tmp_path / "none.jsonl", tmp_path / "out")
