@@ -103,8 +103,9 @@ class _Record:
         """Add a turn where it belongs."""
         regions = [self._number(_masks_of(region)) for region in turn.regions]
         if not turn.targets and turn.user in [text.format(REGION_MARK) for text in describe]:
-            self.descriptions[f"<obj{self.objects.index(regions[0])}>"] = turn.assistant or ""
-            return
+            key = f"<obj{self.objects.index(regions[0])}>"
+            if self.descriptions.setdefault(key, turn.assistant or "") == turn.assistant:
+                return  # a second one of the same object is a turn like others
         user = turn.user.replace(REGION_MARK, LEGACY_MASK)
         self.conversation.append({"from": "human", "value": user})
         self.conversation.append({"from": "gpt", "value": turn.assistant or ""})

@@ -188,6 +188,14 @@ def _record(sample: Sample, root: PathLike) -> dict[str, Any]:
         raise DataError("VideoRefer records cannot hold targets", record=sample.id)
     conversations = []
     for number, turn in enumerate(sample.turns):
+        if _without_placeholders(turn.user) != turn.user:
+            raise DataError(
+                "these records cannot hold <video> or <image> as words",
+                record=sample.id,
+                field=f"turns[{number}].user",
+                found=turn.user,
+                reason="bad_field",
+            )
         place = f"<{sample.media.kind}>\n" if number == 0 and sample.media.kind != "none" else ""
         conversations.append({"from": "human", "value": place + turn.user})
         conversations.append({"from": "gpt", "value": turn.assistant or ""})
