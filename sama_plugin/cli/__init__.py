@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import logging
 import os
 import sys
+import warnings
 from typing import Any, Callable, Optional, Sequence
 
 from sama_plugin.errors import SamaError
@@ -49,6 +51,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Entry point of the `sama` command; returns the exit code."""
     for cache in CPU_CACHES:
         os.environ.setdefault(cache, "64")
+    _hush_libraries()
     if hasattr(sys.stdout, "reconfigure"):  # a record's name must not stop a narrow terminal
         sys.stdout.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -80,6 +83,14 @@ def reporting(work: Callable[[], Any]) -> int:
     except BrokenPipeError:  # the reader of our output, e.g. `head`, has gone
         sys.stdout = None
         return 0
+
+
+def _hush_libraries() -> None:
+    """What libraries tell each other's developers is no news for who runs a command; `python -W`
+    and `PYTHONWARNINGS` bring it back."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore", FutureWarning)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # no CPU kernel for 4 bits: slower
 
 
 def verbs() -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -74,6 +75,18 @@ def test_module_command_line(arguments, code, said):
     assert done.returncode == code
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_warnings_for_developers_of_libraries_are_not_shown(monkeypatch):
+    def work(verb, arguments):
+        warnings.warn("will be removed in v6", FutureWarning, stacklevel=1)
+        warnings.warn("your data is odd", UserWarning, stacklevel=1)
+
+    monkeypatch.setattr(cli, "_run", work)
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        assert cli.main(["train"]) == 0
+    assert [str(one.message) for one in shown] == ["your data is odd"]
 
 
 def test_unknown_verb_suggests_the_nearest(capsys):
