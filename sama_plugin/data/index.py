@@ -20,8 +20,8 @@ from typing import Any, Callable, Iterator, Optional, Union
 
 import numpy as np
 
-from sama_plugin.atomic import atomic_path
-from sama_plugin.errors import DataError
+from sama_plugin.atomic import atomic_path, check_writable
+from sama_plugin.errors import DataError, OutputError
 
 PathLike = Union[str, Path]
 Progress = Callable[[int, int], None]
@@ -70,8 +70,15 @@ def open_index(
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """One process at a time; the others wait until the first is done."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """One process at a time; the others wait until the first is done.
+
+    Raises:
+        OutputError: nothing can be written there.
+    """
+    try:
+        check_writable(path.parent)
+    except OutputError as error:
+        raise OutputError(f"{error}; SAMA_CACHE names the folder of indices") from error
     with open(f"{path}.lock", "w") as lock:
         try:
             import fcntl

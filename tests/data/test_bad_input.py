@@ -262,6 +262,16 @@ class TestClips:
             assert open_video(source).size  # the whole one opens
 
 
+@pytest.mark.parametrize("repeat", [-1, "x", None])
+def test_repeats_that_are_no_number_are_named(tmp_path, repeat):
+    path = tmp_path / "meta.json"
+    entry = {"root": ".", "annotation": "a.jsonl", "repeat_time": repeat}
+    path.write_text(json.dumps({"chat": entry}))
+    (tmp_path / "a.jsonl").write_text("")
+    with pytest.raises(DataError, match="chat.*repeat_time"):
+        list(read_samples("internvl_meta", path, tmp_path, Quarantine()))
+
+
 def test_records_of_one_id_are_noted(tmp_path):
     write_clip(tmp_path / "a.npy")
     said = [{"from": "human", "value": "<video>\nwhat?"}, {"from": "gpt", "value": "this"}]

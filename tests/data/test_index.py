@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sama_plugin.data import index
 from sama_plugin.data.formats import files, read_samples, sama_clip
 from sama_plugin.data.report import Quarantine
-from sama_plugin.errors import DataError
+from sama_plugin.errors import DataError, OutputError
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -171,6 +171,15 @@ def test_where_the_folder_is_read_only_the_cache_is_used(tmp_path, monkeypatch):
     monkeypatch.setattr(index.os, "access", lambda folder, mode: False)
     assert list(index.open_index(path)) == [1]
     assert [file.name for file in path.parent.iterdir()] == ["a.json"]
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "a.json").write_text("[]")
+    monkeypatch.setattr(index.os, "access", lambda folder, mode: False)
+    monkeypatch.setenv("SAMA_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(OutputError, match="SAMA_CACHE"):
+        index.open_index(tmp_path / "a.json")
 
 
 def test_large_files_are_read_through_the_index(tmp_path, monkeypatch):

@@ -94,8 +94,18 @@ def entries(path: PathLike) -> list[Entry]:
                     field=field,
                     reason="missing_field",
                 )
-        repeat = float(item.get("repeat_time", 1))
-        found.append(Entry(name, item["root"], item["annotation"], repeat, item.get("length")))
+        repeat = item.get("repeat_time", 1)
+        if not isinstance(repeat, (int, float)) or repeat < 0:
+            raise DataError(
+                "how often a dataset is repeated is a number from 0 on",
+                file=str(path),
+                record=name,
+                field="repeat_time",
+                found=repeat,
+                reason="bad_field",
+            )
+        length = item.get("length")
+        found.append(Entry(name, item["root"], item["annotation"], float(repeat), length))
     return found
 
 
