@@ -27,6 +27,9 @@ __all__ = ["contact_sheet", "draw_frames", "enlargement", "overlay"]
 LEAST_SIDE = 480
 """Frames whose shorter side is below this are enlarged by a whole factor."""
 
+MOST_SIDE = 4096
+"""No enlargement makes the longer side longer: encoders end at 16384, and memory before that."""
+
 _FILL, _RIM = 0.42, 0.55
 
 Identity = Union[int, str]
@@ -102,8 +105,10 @@ def draw_frames(
 
 
 def enlargement(height: int, width: int, least_side: int = LEAST_SIDE) -> int:
-    """Whole factor that brings the shorter side of a frame to `least_side` or beyond."""
-    return max(1, -(-least_side // min(height, width)))
+    """Whole factor that brings the shorter side of a frame to `least_side` or beyond, where the
+    longer one stays within `MOST_SIDE`.
+    """
+    return max(1, min(-(-least_side // min(height, width)), MOST_SIDE // max(height, width)))
 
 
 def _draw(frame: np.ndarray, masks: list, pointed: list, least_side: int) -> np.ndarray:

@@ -54,8 +54,12 @@ def write_video(path: PathLike, frames: Iterable[np.ndarray], fps: float) -> Pat
             encode(temporary, itertools.chain([first], checked), first.shape[:2], float(fps))
         except OutputError:
             raise
-        except (OSError, ValueError) as error:
-            raise OutputError(f"cannot write {path}: {error}") from error
+        except (OSError, ValueError) as error:  # imageio-ffmpeg adds its command, line by line
+            height, width = first.shape[:2]
+            raise OutputError(
+                f"cannot write {path}, frames of {width} x {height}: {str(error).splitlines()[0]}; "
+                "what the encoder says about it stands above"
+            ) from error
     return path
 
 

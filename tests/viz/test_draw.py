@@ -86,6 +86,14 @@ def test_one_pixel_can_be_seen():
     assert abs(y.mean() / scale - 20.5) < 0.6 and abs(x.mean() / scale - 30.5) < 0.6
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "factor"),
+    [(48, 64, 10), (480, 640, 1), (8, 1000, 4), (2000, 3, 2), (100, 20000, 1)],
+)
+def test_a_thin_frame_is_not_enlarged_beyond_what_encoders_take(height, width, factor):
+    assert draw.enlargement(height, width) == factor
+
+
 @pytest.mark.parametrize("box", [(0, 0, 64, 48), (0, 0, 1, 1), (63, 47, 64, 48), (0, 47, 64, 48)])
 def test_masks_at_the_edge(box):
     drawn = overlay(
