@@ -56,9 +56,9 @@ def write_video(path: PathLike, frames: Iterable[np.ndarray], fps: float) -> Pat
             raise
         except (OSError, ValueError) as error:  # imageio-ffmpeg adds its command, line by line
             height, width = first.shape[:2]
+            reason = (str(error) or repr(error)).splitlines()[0]
             raise OutputError(
-                f"cannot write {path}, frames of {width} x {height}: {str(error).splitlines()[0]}; "
-                "what the encoder says about it stands above"
+                f"cannot write {path}, frames of {width} x {height}: {reason}"
             ) from error
     return path
 
