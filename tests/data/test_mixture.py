@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from sama_plugin.data.formats import sama
 from sama_plugin.data.mixture import MixtureDataset
 from sama_plugin.data.pointing import PointingPolicy, point
+from sama_plugin.data.quarantine import TolerantCollator
 from sama_plugin.data.report import Quarantine
 from sama_plugin.data.sources import Source, SourceConfig, open_source
 from sama_plugin.data.wording import rephrase
@@ -27,6 +28,7 @@ from tests.data.factories import (
     square,
     write_clip,
 )
+from tests.data.test_collate import collator
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +236,32 @@ class TestCoverage:
             dataset = mixture(folder, grounded={"repeat": repeat})
             counts = Counter(ids(dataset, 0, len(dataset)))
             assert len(counts) == 40 and sum(counts.values()) == len(dataset) == 10 * repeat + 30
+
+
+def test_each_source_keeps_its_own_frames_and_questions(folder):
+    """As they reach a batch: the plan that was decoded, and the words that were encoded."""
+    target = Target("the ball", grounded_sample("x").targets[0].track)
+    asked = Turn("Please segment the ball.", "[SEG]", targets=(target,))
+    clip = str(folder / "clip.npy")
+    sama.write([Sample("e", Media("video", clip), (asked,))], folder / "asked.jsonl", folder)
+    settings = (
+        {"ask": ("Cut out {}!",), "frames": FramePolicy(aggregator=6, llm=3, prompted=2)},
+        {"frames": FramePolicy(aggregator=0, llm=1)},
+    )
+    config = {"format": "sama", "path": str(folder / "asked.jsonl")}
+    dataset = MixtureDataset([open_source(SourceConfig(**config, **one)) for one in settings])
+    collate = TolerantCollator(collator())
+    own, other = (
+        collate.prepare(item) for item in sorted(map(dataset.__getitem__, range(2)), key=asked_for)
+    )
+    assert own.sample.turns[0].user == "Cut out the ball!"
+    assert other.sample.turns[0].user == "Please segment the ball."
+    counts = [(len(one.clip.plan.aggregator), len(one.clip.plan.llm)) for one in (own, other)]
+    assert counts == [(6, 3), (0, 1)]
+
+
+def asked_for(item):
+    return item.sample.turns[0].user
 
 
 class TestWording:
