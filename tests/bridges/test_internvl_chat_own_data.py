@@ -78,6 +78,7 @@ def test_like_lengths_go_together_and_no_record_is_read(files, tmp_path, own, mo
     more, meta = own["more"], own["meta_path"]
     changes = {"per_device_train_batch_size": 7, "group_by_length": True, "max_steps": 1}
     trainer = run(files, tmp_path / "out", *more, meta_path=meta, **changes)
+    assert any("drawn by the lengths of 7 records" in line for line in trainer.ledger.lines())
     dataset = trainer.train_dataset
     lengths = list(itertools.chain(*(part.length for part in dataset.datasets)))
     monkeypatch.setattr(type(dataset), "__getitem__", None)

@@ -88,6 +88,8 @@ class InternVLChatTrainer(SamaTraining, Trainer):
         rows = self.args.train_batch_size * self.args.gradient_accumulation_steps
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         same = torch.Generator().manual_seed(seed)  # on all ranks, which take turns in one order
+        note = f"drawn by the lengths of {len(lengths)} records (--group_by_length)"
+        (self.ledger or Ledger()).note("the script's batches", note)
         return LengthGroupedSampler(rows, lengths=lengths, generator=same)
 
     def _by_length(self) -> bool:

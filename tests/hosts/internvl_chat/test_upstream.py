@@ -177,6 +177,7 @@ def test_lora_where_the_tree_has_none(tmp_path):
     python(["-m", HELPER, "make", tmp_path, root, "qwen3"], root, overlay)
     averaging = "tests.hosts.internvl_chat.gloo"
     said = launch(tmp_path, root, overlay, 4, module=averaging)
+    assert "drawn by the lengths of" in said  # the flag is gone from this transformers
     assert "added internvl.model.internvl_chat.modeling_internvl_chat.InternVLChatModel" in said
     assert len(losses(said, "loss_mask_dice")) == 4
     found = report(python(["-m", HELPER, "chat", tmp_path, root], root, overlay))

@@ -80,6 +80,7 @@ def test_internvl35_on_the_stack_it_pins(tmp_path):
     overlay = site("pinned35")
     python(["-m", HELPER, "make", tmp_path, root, "qwen3"], root, overlay)
     said = launch(tmp_path, root, overlay, 6, module=AVERAGING)
+    assert "drawn by the lengths of" in said
     values = losses(said, "loss_mask_dice")
     assert len(values) == 6 and values[-1] < 0.8 * values[0], values
     found = report(python(["-m", HELPER, "chat", tmp_path, root], root, overlay))

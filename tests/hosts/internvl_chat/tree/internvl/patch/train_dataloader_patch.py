@@ -18,7 +18,7 @@ def get_train_dataloader(self):
             collate_fn=collator,
             num_workers=self.args.dataloader_num_workers,
             worker_init_fn=seed_worker,
-            shuffle=True,
+            sampler=self._get_train_sampler(),
         )
     )
 
