@@ -8,7 +8,8 @@ in the mask of one thing that is tracked through the clip. One session asks `--t
 questions; then each of them is asked by a session opened anew that reads the same conversation
 before, as a program without sessions would. Printed: time to the first token of turn 2 over that of
 turn 1; what the turns of both schedules spent on opening the video, on words and on masks; their
-ratio; and by how many pixels the masks differ, which should be none. CPU seconds, so that
+ratio; and by how many pixels the masks differ: none but where a logit is zero to rounding, because
+a fresh run reads the words before its question in other pieces. CPU seconds, so that
 neighbours do not count. Weights do not matter; sizes do: tracking is new work in every turn, so the
 heavier the encoders are against it, the more a session saves (`frame_costs.py`).
 """

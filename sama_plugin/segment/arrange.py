@@ -12,10 +12,10 @@ from typing import Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sama_plugin.errors import ConfigError
+from sama_plugin.errors import CheckpointError, ConfigError
 from sama_plugin.segment.base import FrameFeatures, Prompt
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -110,4 +110,28 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"segmenter weights {path} cannot be read ({type(error).__name__}: {error}); "
             "is the download complete?"
         ) from error
-    return {name: value.float() for name, value in state.get("model", state).items()}
+    table = state.get("model", state) if isinstance(state, Mapping) else {}
+    named = isinstance(table, Mapping) and len(table) > 0
+    if not named or not all(isinstance(value, Tensor) for value in table.values()):
+        raise ConfigError(
+            f"segmenter weights {path} hold no tensors by name; give the file of the weights"
+        )
+    return {name: value.float() for name, value in table.items()}
+
+
+def load_into(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """`load_state_dict`, strictly, but with an error that is short: a SAM2 has hundreds of tensors.
+
+    Raises:
+        CheckpointError: names or shapes differ.
+    """
+    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in state.items()}
+    wrong = [
+        f"{name} {found.get(name, 'missing')} (expected {wanted.get(name, 'none')})"
+        for name in {**wanted, **found}
+        if found.get(name) != wanted.get(name)
+    ]
+    if wrong:
+        raise CheckpointError(f"{len(wrong)} tensors differ: {', '.join(wrong[:3])}")
+    module.load_state_dict(state)

@@ -22,6 +22,7 @@ from sama_plugin.errors import CheckpointError, ConfigError
 from sama_plugin.segment.arrange import (
     blank_row,
     fingerprint,
+    load_into,
     read_weights,
     resized,
     sine_places,
@@ -297,8 +298,8 @@ def load_weights(module: nn.Module, path: Path) -> None:
     """
     state = read_weights(path)
     try:
-        module.load_state_dict(to_meta(state) if is_hf(state) else state)
-    except (RuntimeError, CheckpointError) as error:
+        load_into(module, to_meta(state) if is_hf(state) else state)
+    except CheckpointError as error:
         raise ConfigError(
             f"{path} does not fit this segmenter; are name and checkpoint of the same size and "
             f"generation? {error}"

@@ -21,6 +21,7 @@ from sama_plugin.errors import CheckpointError, ConfigError
 from sama_plugin.segment.arrange import (
     blank_row,
     fingerprint,
+    load_into,
     read_weights,
     resized,
     sine_places,
@@ -267,8 +268,8 @@ def load_hf_weights(module: nn.Module, path: Path) -> None:
     state = read_weights(path)
     try:
         state = to_meta(state) if is_hf(state) else state
-        module.load_state_dict(to_hf(state))
-    except (RuntimeError, CheckpointError) as error:
+        load_into(module, to_hf(state))
+    except CheckpointError as error:
         raise ConfigError(
             f"{path} does not fit segmenter {type(module).__name__}; are name and checkpoint of "
             f"the same size and generation? {error}"

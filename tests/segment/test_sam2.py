@@ -188,6 +188,23 @@ def test_weights_load_strictly_and_are_fingerprinted(tmp_path):
         build_segmenter("mini", str(path))
 
 
+@pytest.mark.parametrize("held", [torch.zeros(2), [1], {}, {"model": 3}, {"epoch": 4}])
+def test_a_file_without_weights_is_named(tmp_path, held):
+    torch.save(held, tmp_path / "mini.pt")
+    with pytest.raises(ConfigError, match="mini.pt hold no tensors by name"):
+        build_segmenter("mini", str(tmp_path / "mini.pt"))
+
+
+@pytest.mark.parametrize("name", ["mini", "hf_mini"])
+def test_weights_of_another_size_are_named_in_one_line(tmp_path, name):
+    torch.save({"model": build_sam2(TINY).state_dict()}, tmp_path / "tiny.pt")
+    with pytest.raises(
+        ConfigError, match=r"same size and generation\? \d+ tensors differ"
+    ) as caught:
+        build_segmenter(name, str(tmp_path / "tiny.pt"))
+    assert len(str(caught.value)) < 600 and "tiny.pt" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "name, weights, message",
     [
