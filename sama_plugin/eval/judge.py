@@ -76,7 +76,9 @@ class Reply:
 
 @dataclass
 class Usage:
-    """What a run asked and paid. `served` are the model names that the endpoint reported."""
+    """What a run asked and paid, and what its cached answers had cost when they were asked.
+    `served` are the model names that the endpoint reported.
+    """
 
     asked: int = 0
     cached: int = 0
@@ -86,11 +88,15 @@ class Usage:
     tokens_in: int = 0
     tokens_out: int = 0
     cost: float = 0.0
+    cached_tokens_in: int = 0
+    cached_tokens_out: int = 0
+    cached_cost: float = 0.0
     served: set[str] = field(default_factory=set)
 
     def to_json(self) -> dict:
         """Plain values, for the summary."""
-        return {**vars(self), "served": sorted(self.served), "cost": round(self.cost, 6)}
+        costs = {name: round(getattr(self, name), 6) for name in ("cost", "cached_cost")}
+        return {**vars(self), **costs, "served": sorted(self.served)}
 
 
 class Judge(Protocol):

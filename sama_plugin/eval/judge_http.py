@@ -73,7 +73,7 @@ class HttpJudge:
         key = key_of(self.config, question)
         stored = self.cache.get(key) if self.cache else None
         if stored is not None:
-            self.usage.cached += 1
+            self._account_cached(stored)
             return Reply(stored["text"], cached=True)
         if self._spent():
             self.usage.over_budget += 1
@@ -160,10 +160,21 @@ class HttpJudge:
     def _account(self, tokens_in: int, tokens_out: int, served: str) -> None:
         self.usage.tokens_in += tokens_in
         self.usage.tokens_out += tokens_out
-        price = tokens_in * self.config.price_in + tokens_out * self.config.price_out
-        self.usage.cost += price / 1e6
+        self.usage.cost += self._price(tokens_in, tokens_out)
         if served:
             self.usage.served.add(served)
+
+    def _account_cached(self, stored: dict[str, Any]) -> None:
+        tokens_in, tokens_out = stored["tokens_in"], stored["tokens_out"]
+        self.usage.cached += 1
+        self.usage.cached_tokens_in += tokens_in
+        self.usage.cached_tokens_out += tokens_out
+        self.usage.cached_cost += self._price(tokens_in, tokens_out)
+        if stored["model"]:
+            self.usage.served.add(stored["model"])
+
+    def _price(self, tokens_in: int, tokens_out: int) -> float:
+        return (tokens_in * self.config.price_in + tokens_out * self.config.price_out) / 1e6
 
     def _spent(self) -> bool:
         tokens = self.usage.tokens_in + self.usage.tokens_out

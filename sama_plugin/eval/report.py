@@ -43,7 +43,8 @@ def text(summary: Mapping[str, Any]) -> str:
         lines.append(
             f"judge: {judge['asked']} asked, {judge['cached']} from the cache, {judge['failed']} "
             f"failed, {judge['over_budget']} over budget, {judge['tokens_in']} + "
-            f"{judge['tokens_out']} tokens, cost {judge['cost']:g}"
+            f"{judge['tokens_out']} tokens, cost {judge['cost']:g}; cached answers had cost "
+            f"{judge['cached_cost']:g}"
         )
     return "\n".join([*lines, *(f"note: {note}" for note in summary["notes"])])
 

@@ -89,6 +89,29 @@ def test_a_judged_run_and_its_repetition(world, capsys):
     assert first["settings"]["data_sha256"] and first["versions"]["python"]
 
 
+def test_a_judge_that_never_gives_a_score(world, capsys):
+    """Another language, then nothing but errors: counted and said, no number and no 0."""
+    server = Misbehaving()
+    server.script = [completion("\u56db\u5206"), (400, {}, b"too long")]
+    try:
+        assert main(command(world, server)) == 0
+        odd = json.loads(capsys.readouterr().out)
+        assert main(command(world, server, "--judge-temperature", "1")) == 2
+        refused = capsys.readouterr().err
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert not odd["metrics"] and odd["judge"]["tokens_in"] == 10
+    assert odd["counts"] == {
+        "answers cut off": 0,
+        "cases failed, scored as empty answers": 0,
+        "dimensions unparsed (corrected)": 4,
+        "dimensions unparsed (released)": 4,
+    }
+    assert odd["not_computed"]["HD (corrected)"] == "no reply of the judge has this score"
+    assert "HTTP 400 too long; check --judge" in refused
+
+
 def evaluate(world, capsys, *more):
     """The code of a run on the world's questions, and what it said on the error stream."""
     code = main(["eval", "videorefer-bench-q", *flags_of(world), *more])

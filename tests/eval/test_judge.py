@@ -182,9 +182,14 @@ def test_a_second_run_costs_nothing(server, pauses, tmp_path):
     first.cache.close()
     with open(file, "ab") as stream:  # killed in the middle of a line
         stream.write(b'{"id": "half')
-    again = judge(server, pauses, JudgeCache(file))
-    assert again.ask(QUESTION).text == replies[0].text and again.ask(QUESTION).cached
-    assert len(server.requests) == 2 and again.usage.to_json()["tokens_in"] == 0
+    again = judge(server, pauses, JudgeCache(file), price_in=1.0, price_out=2.0)
+    assert again.ask(QUESTION).text == replies[0].text
+    used = again.usage.to_json()
+    assert len(server.requests) == 2 and used["asked"] == used["tokens_in"] == used["cost"] == 0
+    assert (used["cached"], used["cached_tokens_in"], used["cached_tokens_out"]) == (1, 10, 5)
+    assert used["cached_cost"] == pytest.approx((10 + 2 * 5) / 1e6)
+    assert used["served"] == ["judge-2026"], "also where nothing was asked"
+    assert again.ask(QUESTION).cached
     for other in (
         judge(server, pauses, again.cache, temperature=0.7),
         judge(server, pauses, again.cache, max_tokens=9),
