@@ -77,3 +77,36 @@ def test_points_followed_forward_equal_the_predictors(generation, frame, points,
     for index, (logits, score) in wanted.items():
         torch.testing.assert_close(seen[index][0], logits, atol=1e-3, rtol=1e-3)
         torch.testing.assert_close(seen[index][1], score, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("generation", ["2.0", "2.1"])
+def test_a_mask_and_a_point_followed_both_ways_equal_the_predictors(generation):
+    from transformers import Sam2VideoInferenceSession
+
+    ours, start = both(generation)[1], 5
+    pixels = ours.preprocess(noise_video(TOTAL).array)
+    side = ours.image_size
+    mask, points = torch.zeros(1, 1, side, side), torch.tensor([[[20.0, 20.0]]])
+    mask[..., 10:40, 20:50] = 1
+    labels = torch.ones(1, 1, dtype=torch.int32)
+    theirs = Sam2VideoInferenceSession(
+        video=pixels, video_height=48, video_width=80, dtype=torch.float32
+    )
+    theirs.add_mask_inputs(theirs.obj_id_to_idx(1), start, mask)
+    clicks = {"point_coords": points[None], "point_labels": labels[None]}
+    theirs.add_point_inputs(theirs.obj_id_to_idx(2), start, clicks)
+    theirs.obj_with_new_inputs = [1, 2]
+    wanted = {}
+    with torch.no_grad():
+        ours.module(theirs, frame_idx=start)
+        for reverse in (False, True):
+            for one in ours.module.propagate_in_video_iterator(theirs, start, reverse=reverse):
+                wanted.setdefault(one.frame_idx, (one.pred_masks, one.object_score_logits))
+    objects = [ObjectPrompt({start: mask}), ObjectPrompt({start: Prompt(points, labels)})]
+    store = FeatureStore(ours, noise_video(TOTAL))
+    found = propagate(ours, store, objects, TOTAL, options=STOCK)
+    seen = {one.frame: (one.logits, one.score) for one in found}
+    assert seen.keys() == wanted.keys() == set(range(TOTAL))
+    for index, (logits, score) in wanted.items():
+        torch.testing.assert_close(seen[index][0], logits, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(seen[index][1], score.reshape(-1), atol=1e-3, rtol=1e-3)
