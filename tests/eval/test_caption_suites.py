@@ -216,14 +216,15 @@ def dialogue(name, record, wanted):
     return SUITES.get("sama-bench-g").score([case], {name: answer}, means)
 
 
-def test_questions_have_types_where_no_dataset_is_known():
+def test_questions_of_one_dataset_have_types_by_what_is_asked():
     """A right "there is none" is no mask that was found; the table by type tells them apart."""
     tracks = [MaskTrack.from_masks(square(place)[None]) for place in (1, 9)]
     cases, answers = [], {}
     for name, wanted, found in (("none", 0, 0), ("one", 1, 0), ("two", 2, 2)):
         targets = tuple(Target("a thing", track) for track in tracks[:wanted])
         turn = Turn("?", "<p> a thing </p> [SEG]" * wanted, targets=targets)
-        cases.append(Case(name, Sample(name, Media("video", "a.mp4"), (turn,))))
+        sample = Sample(name, Media("video", "a.mp4"), (turn,), tags=("mevis",))
+        cases.append(Case(name, sample))
         answers[name] = Prediction(name, tracks=tuple(tracks[:found]), phrases=("a thing",) * found)
     (row,) = (
         row

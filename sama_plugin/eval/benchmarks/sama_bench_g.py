@@ -36,7 +36,7 @@ MASKS = True
 PUBLISHED = "sama_bench_g"
 HEADLINE = ("mIoU", "corrected")
 ASKED = ("nothing to ground", "one thing", "several things")
-"""Types of questions where the file does not say from which dataset a video is."""
+"""Types of questions where all videos are of one dataset, or of none that is known."""
 
 
 def read(
@@ -64,7 +64,7 @@ def score(cases: Sequence[Case], predictions: Mapping[str, Prediction], means: M
     board.notes.append(f"phrase similarity of Recall: {means.similarity_name}")
     if any(len(case.sample.turns) > 1 for case in cases):
         board.notes.append("asked with dialogue history; published numbers are without")
-    texts = {}
+    texts, several = {}, len({case.kind for case in cases}) > 1
     for video, group in by_video(cases).items():
         questions, kind = [], group[0].kind
         pairs = []
@@ -82,7 +82,8 @@ def score(cases: Sequence[Case], predictions: Mapping[str, Prediction], means: M
         for case, one in zip(group, questions):  # every video weighs 1, as in the released mean
             value, weight = metrics.miou_corrected(one), 1 / len(group)
             asked = ASKED[min(len(case.sample.turns[-1].targets), 2)]
-            board.add("mIoU", "corrected", case.key, video, value, weight, kind=kind or asked)
+            what = kind if several else asked
+            board.add("mIoU", "corrected", case.key, video, value, weight, kind=what)
         recalled = [metrics.recall_released(one) for one in questions]
         board.add("Recall", "released", video, video, metrics.video_recall(recalled), kind=kind)
         board.counts["questions the released Recall skips"] += sum(not r.phrases for r in recalled)
