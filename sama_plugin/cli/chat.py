@@ -78,22 +78,33 @@ def run(args: argparse.Namespace) -> int:
         check_user_text(text)
     specs = [parse_region(spec) for spec in args.region]
     with _open(args) as session:
-        for name, prompt in specs:
-            session.region(name, **prompt)
-        if args.ask:
-            for text in args.ask:
-                if not args.json:
-                    print(f"\nyou   {text}")
-                _ask(session, text, args, quiet=args.json)
-        else:
-            _interact(session, args)
+        failure = None
+        try:
+            _converse(session, specs, args)
+        except SamaError as error:
+            if not session.turns:
+                raise
+            failure = error  # what was answered before is not lost
         if args.json:
             from sama_plugin.infer.record import session_record
 
             print(json.dumps(session_record(session), ensure_ascii=False))
         if args.out:
             _write(session, args.out, quiet=args.json)
+        if failure is not None:
+            raise failure
     return 0
+
+
+def _converse(session: VideoSession, specs: list, args: argparse.Namespace) -> None:
+    for name, prompt in specs:
+        session.region(name, **prompt)
+    if not args.ask:
+        _interact(session, args)
+    for text in args.ask:
+        if not args.json:
+            print(f"\nyou   {text}")
+        _ask(session, text, args, quiet=args.json)
 
 
 def parse_region(spec: str) -> tuple[str, dict[str, Any]]:

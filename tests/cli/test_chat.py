@@ -55,6 +55,17 @@ def test_one_shot_writes_what_it_says(model, video, tmp_path, capsys):
     assert (out / "index.html").is_file() and (out / "turn-2.mp4").is_file()
 
 
+def test_a_question_that_fails_loses_no_earlier_answer(model, video, tmp_path, capsys):
+    out = tmp_path / "out"
+    asked = ["--ask", "what is it?", "--ask", "and @nobody ?", "--out", str(out), "--json"]
+    assert main(["chat", *model, "--video", video, *asked]) == 2
+    said = capsys.readouterr()
+    assert "@nobody, which is not named" in said.err
+    for record in (json.loads(said.out), json.loads((out / "conversation.json").read_text())):
+        assert [turn["question"] for turn in record["turns"]] == ["what is it?"]
+    assert (out / "index.html").is_file()
+
+
 def test_json_is_the_only_output(model, video, capsys):
     assert main(["chat", *model, "--video", video, "--ask", "what is it?", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
