@@ -29,6 +29,7 @@ from sama_plugin.media import masks
 from sama_plugin.media.video import open_video
 
 from .factories import FRAMES, grounded_sample, write_clip
+from .seed_folders import load
 
 
 def reason(call):
@@ -311,30 +312,30 @@ def replaced(content, path, value):
         ("gcg", "GranDf_HA_GCG_train.json"),
         ("gcg", "flickr_mergedGT_GCG_train.json"),
         ("osprey", "osprey_conversation.json"),
-        ("refcoco", "refs(unc).json"),
+        ("refcoco", "refs(*).json"),
         ("sa2va_finetune", "annotations.json"),
         ("sama_239k", "sama239k_train_final.json"),
         ("sama_bench", "mevis.json"),
         ("videorefer_700k", "videorefer-qa-75k.json"),
-        ("videorefer_vl3", "train.json"),
+        ("videorefer_vl3", "*.json"),
         ("videorefer_bench", "VideoRefer-Bench-D.json"),
         ("vidstg", "train_annotations.json"),
         ("lvvis", "train_instances.json"),
     ],
 )
 def test_a_field_of_another_kind_is_set_aside(sama_data, tmp_path, name, file):
-    folder = sama_data / "seeds" / name
-    expected = json.loads((folder / "expected.json").read_text())
-    root = sama_data / (expected.get("media_root") or expected.get("image_root") or "frames")
-    for other in folder.iterdir():
-        if other.name != file:
+    seed = load(sama_data / "seeds" / name, sama_data)
+    source = seed.file(file)
+    for other in seed.folder.iterdir():
+        if other != source:
             (tmp_path / other.name).symlink_to(other)
-    content = json.loads((folder / file).read_text())
+    content = json.loads(source.read_text("utf-8-sig"))
     content = content[:1] if isinstance(content, list) else content
     for number, path in enumerate(places(content)):
         wrong = ("x", 7, None, [], {}, -1.5, [[]])[number % 7]
-        (tmp_path / file).write_text(json.dumps(replaced(content, path, wrong)))
+        changed = tmp_path / source.name
+        changed.write_text(json.dumps(replaced(content, path, wrong)))
         try:
-            list(read_samples(name, tmp_path / file, root, Quarantine(), probe=False))
+            list(read_samples(name, changed, seed.root, Quarantine(), probe=False))
         except DataError:
             continue  # a field of the whole file
