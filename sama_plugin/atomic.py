@@ -5,6 +5,7 @@ its final name.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -14,6 +15,8 @@ from typing import Iterator, Union
 from sama_plugin.errors import OutputError
 
 PathLike = Union[str, Path]
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def check_writable(folder: PathLike) -> Path:
@@ -43,8 +46,9 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
         raise OutputError(f"cannot write {path}: it is a folder; name a file in it")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with _full_disk_named(path):
+            yield temporary
+            os.replace(temporary, path)
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
@@ -59,8 +63,9 @@ def atomic_dir(path: PathLike) -> Iterator[Path]:
     check_writable(path.parent)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
     try:
-        yield temporary
-        temporary.chmod(0o755)
+        with _full_disk_named(path):
+            yield temporary
+            temporary.chmod(0o755)
         replaced = path.with_name(f".{path.name}.{os.getpid()}.old")
         if path.exists():
             os.replace(path, replaced)
@@ -68,3 +73,19 @@ def atomic_dir(path: PathLike) -> Iterator[Path]:
         shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _full_disk_named(path: Path) -> Iterator[None]:
+    """An OSError that says the disk cannot take more becomes an OutputError; others stay, the
+    block may also read.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise OutputError(
+            f"cannot write {path}: {error.strerror}; nothing of it is left. Make room, or choose "
+            "another output folder"
+        ) from error

@@ -7,7 +7,11 @@ video is never in memory as a whole.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import subprocess
+import tempfile
+from fractions import Fraction
 from pathlib import Path
 from typing import Callable, Iterable, Iterator, Union
 
@@ -54,11 +58,10 @@ def write_video(path: PathLike, frames: Iterable[np.ndarray], fps: float) -> Pat
             encode(temporary, itertools.chain([first], checked), first.shape[:2], float(fps))
         except OutputError:
             raise
-        except (OSError, ValueError) as error:  # imageio-ffmpeg adds its command, line by line
+        except (OSError, ValueError) as error:
             height, width = first.shape[:2]
-            reason = (str(error) or repr(error)).splitlines()[0]
             raise OutputError(
-                f"cannot write {path}, frames of {width} x {height}: {reason}"
+                f"cannot write {path}, frames of {width} x {height}: {error}"
             ) from error
     return path
 
@@ -110,35 +113,47 @@ def _checked(frames: Iterator[np.ndarray], path: Path) -> Iterator[np.ndarray]:
 def _encode_mp4(
     path: Path, frames: Iterable[np.ndarray], size: tuple[int, int], fps: float
 ) -> None:
-    try:
-        import imageio_ffmpeg
-    except ImportError as error:
-        raise OutputError(
-            f"writing {path.suffix} needs imageio-ffmpeg: pip install imageio-ffmpeg; a .gif "
-            "needs nothing"
-        ) from error
     height, width = size
     odd = ((0, height % 2), (0, width % 2), (0, 0))
-    writer = imageio_ffmpeg.write_frames(
-        str(path),
-        (width + width % 2, height + height % 2),
-        fps=fps,
-        codec="libx264",
-        pix_fmt_in="rgb24",
-        pix_fmt_out="yuv420p",
-        quality=None,
-        macro_block_size=1,
-        ffmpeg_log_level="error",
-        output_params=[*_MP4, *_COLOURS],
-    )
-    writer.send(None)
+    command = [
+        *(_ffmpeg(path.suffix), "-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"),
+        *("-s", f"{width + width % 2}x{height + height % 2}"),
+        *("-r", str(Fraction(fps).limit_denominator(100_000)), "-i", "-"),
+        *("-an", "-c:v", "libx264", "-pix_fmt", "yuv420p", *_MP4, *_COLOURS, f"file:{path}"),
+    ]
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said
+        )
+        try:
+            for frame in frames:
+                process.stdin.write(np.pad(frame, odd, mode="edge").tobytes())
+            process.stdin.close()
+        except BrokenPipeError:  # it has ended, and says why
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+        except BaseException:
+            process.kill()
+            process.stdin.close()
+            raise
+        finally:
+            code = process.wait()
+        said.seek(0)
+        words = said.read().decode(errors="replace").strip().splitlines()
+    if code or not path.stat().st_size:
+        raise OSError(f"ffmpeg ended with {code}: {words[0] if words else 'it said nothing'}")
+
+
+def _ffmpeg(suffix: str) -> str:
     try:
-        for frame in frames:
-            writer.send(np.pad(frame, odd, mode="edge") if any(map(sum, odd)) else frame)
-    finally:
-        writer.close()
-    if not path.exists() or not path.stat().st_size:
-        raise OutputError(f"ffmpeg wrote nothing to {path.parent}; is the disk full?")
+        import imageio_ffmpeg
+
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError) as error:
+        raise OutputError(
+            f"writing {suffix} needs imageio-ffmpeg ({error}): pip install imageio-ffmpeg; a .gif "
+            "needs nothing"
+        ) from error
 
 
 def _encode_gif(

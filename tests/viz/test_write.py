@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from sama_plugin.atomic import atomic_path
 from sama_plugin.errors import OutputError
 from sama_plugin.media.video import open_video
 from sama_plugin.viz.write import write_jpeg, write_png, write_video
@@ -85,6 +88,25 @@ def test_a_killed_process_leaves_no_half_video(tmp_path):
         process.send_signal(signal.SIGKILL)
     time.sleep(0.2)  # the encoder finds its input closed and finishes what it has
     assert not (tmp_path / "clip.mp4").exists()
+
+
+@pytest.mark.parametrize("write", [write_video, write_png, Path.write_bytes])
+def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path, write):
+    noise = np.random.default_rng(0).integers(0, 255, (6, 256, 256, 3), dtype=np.uint8)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, hard))  # what a file may grow to
+    try:
+        with pytest.raises(OutputError, match="cannot write .*clip"):
+            if write is write_video:
+                write_video(tmp_path / "clip.mp4", noise, 10)
+            elif write is write_png:
+                write_png(tmp_path / "clip.png", noise[0])
+            else:
+                with atomic_path(tmp_path / "clip.json") as temporary:
+                    temporary.write_bytes(noise.tobytes())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_pictures(tmp_path):
