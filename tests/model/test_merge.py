@@ -82,7 +82,7 @@ def test_the_verb_writes_a_host_that_talks_as_before(tmp_path, capsys):
 
 
 def test_an_export_is_one_folder_for_the_auto_classes(tmp_path):
-    from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers import AutoModel, AutoModelForImageTextToText, AutoProcessor
 
     sama, wrapped = taught("internvl", tmp_path)
     expected = VideoSession(sama, CLIP).ask("Segment the dog.", max_new_tokens=4)
@@ -97,6 +97,8 @@ def test_an_export_is_one_folder_for_the_auto_classes(tmp_path):
     processor = AutoProcessor.from_pretrained(str(moved))
     model, info = AutoModelForImageTextToText.from_pretrained(str(moved), output_loading_info=True)
     assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    _, info = AutoModel.from_pretrained(str(moved), output_loading_info=True)  # without the head
+    assert not info["missing_keys"] and set(info["unexpected_keys"]) <= {"lm_head.weight"}
     picture = np.zeros((size, size, 3), np.uint8)
     inputs = processor(images=[picture], text=["<IMG_CONTEXT>\nwhat is it"], return_tensors="pt")
     assert inputs["pixel_values"].shape[1:] == (3, size, size)
