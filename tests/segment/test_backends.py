@@ -16,11 +16,17 @@ from sama_plugin.segment.sam2_names import TABLE, to_hf, to_meta
 from sama_plugin.segment.sizes import SIZES, Sam2Sizes, build_sam2
 from sama_plugin.segment.store import FeatureStore
 
-from .golden_cases import BACKENDS
+from .golden_cases import BACKENDS, needs_sam2_video
 from .test_propagate import OBJECTS
 from .tiny import TINY, noise_video
 
 GENERATIONS = ["2.0", "2.1"]
+
+
+@pytest.fixture(autouse=True)
+def both_installed():
+    """Nothing here means anything without transformers' side."""
+    needs_sam2_video()
 
 
 def random_state(sizes: Sam2Sizes) -> dict:
