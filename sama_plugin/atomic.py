@@ -35,15 +35,21 @@ def check_writable(folder: PathLike) -> Path:
     return folder
 
 
+def check_file(path: PathLike) -> Path:
+    """Make sure a file can be written at `path`; raises OutputError before any work is lost."""
+    path = Path(path)
+    check_writable(path.parent)
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a folder; name a file in it")
+    return path
+
+
 @contextlib.contextmanager
 def atomic_path(path: PathLike) -> Iterator[Path]:
     """Yield a temporary path beside `path` (same suffix); it becomes `path` when the block ends
     well, else vanishes.
     """
-    path = Path(path)
-    check_writable(path.parent)
-    if path.is_dir():
-        raise OutputError(f"cannot write {path}: it is a folder; name a file in it")
+    path = check_file(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         with _full_disk_named(path):

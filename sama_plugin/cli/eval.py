@@ -19,7 +19,7 @@ import json
 import sys
 from pathlib import Path
 
-from sama_plugin.atomic import atomic_path
+from sama_plugin.atomic import atomic_path, check_file
 from sama_plugin.errors import ConfigError
 from sama_plugin.registry import Registry, nearest
 
@@ -92,15 +92,17 @@ def _run_mini(args: argparse.Namespace) -> int:
     clips = args.clips if args.clips is not None else FULL_CLIPS if args.full else QUICK_CLIPS
     if clips < 1 or args.workers < 1:
         raise ConfigError(f"--clips is {clips} and --workers {args.workers}; give 1 or more")
+    if args.out:
+        check_file(args.out)
     benchmark = BENCHMARKS.get(args.benchmark)
     report = benchmark(
         args.model, args.adapter, clips, workers=min(args.workers, clips), progress=_progress
     )
     text = json.dumps(report, indent=2)
+    print(text if args.json else _table(report))  # first: writing may fail
     if args.out:
         with atomic_path(args.out) as temporary:
             temporary.write_text(text + "\n")
-    print(text if args.json else _table(report))
     return 0
 
 

@@ -55,9 +55,10 @@ def write_conversation(session: VideoSession, folder: Union[str, Path], title: s
     title = title or f"A conversation about {session.reader.name}"
     save_session(session, folder / "conversation.json")  # first: videos take long to write
     view = write_media(session, folder, session.reader.name)
+    turns = "1 turn" if len(session.turns) == 1 else f"{len(session.turns)} turns"
     document = page(
         title,
-        [f"{len(session.turns)} turns. What was pointed at is outlined, what was found is filled."],
+        [f"{turns}. What was pointed at is outlined, what was found is filled."],
         [conversation(view)],
         footer=f"sama_plugin {__version__}. Masks and token ids: conversation.json.",
     )

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from sama_plugin.cli import eval as eval_verb
 from sama_plugin.cli import eval_suite, main
 from sama_plugin.eval.asking import Prediction
 from sama_plugin.miniworld.write import write_world
@@ -28,6 +29,12 @@ from tests.eval.test_judge import Misbehaving, completion
 def test_what_is_refused(arguments, message, capsys):
     assert main(["eval", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_an_unwritable_report_is_found_before_anything_is_scored(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(eval_verb.BENCHMARKS, "get", lambda name: pytest.fail)
+    assert main(["eval", "mini", "--out", str(tmp_path)]) == 2
+    assert "it is a folder; name a file in it" in capsys.readouterr().err
 
 
 class Parrot:
