@@ -98,7 +98,7 @@ def test_an_export_is_one_folder_for_the_auto_classes(tmp_path):
     model, info = AutoModelForImageTextToText.from_pretrained(str(moved), output_loading_info=True)
     assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     _, info = AutoModel.from_pretrained(str(moved), output_loading_info=True)  # without the head
-    assert not info["missing_keys"] and set(info["unexpected_keys"]) <= {"lm_head.weight"}
+    assert not info["missing_keys"] and all("lm_head" in name for name in info["unexpected_keys"])
     picture = np.zeros((size, size, 3), np.uint8)
     inputs = processor(images=[picture], text=["<IMG_CONTEXT>\nwhat is it"], return_tensors="pt")
     assert inputs["pixel_values"].shape[1:] == (3, size, size)
