@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _teach(args: argparse.Namespace) -> int:
-    from sama_plugin.miniworld.lesson import lesson, mini_config, prepare
+    from sama_plugin.miniworld.lesson import LONG_SHARES, lesson, mini_config, prepare
     from sama_plugin.train.run import train
 
     world = prepare(args.out / "world", args.clips)
@@ -53,6 +53,7 @@ def _teach(args: argparse.Namespace) -> int:
         sama=mini_config(*args.overrides),
         batch_size=args.batch,
         seed=args.seed,
+        shares=LONG_SHARES,
     )
     result = train(config, resume=args.resume)
     print(f"{result.steps} steps, mean loss {result.loss:.3f}: {result.adapter}")

@@ -96,16 +96,23 @@ def _several(clip: Clip, rng: np.random.Generator) -> list[Expression]:
 
 
 def _absent(clip: Clip, rng: np.random.Generator) -> Expression:
-    """A name that fits nothing, most often from words that fit something; or a motion not made."""
+    return motion_not_made(clip, rng) if rng.random() < 0.3 else name_of_nothing(clip, rng)
+
+
+def motion_not_made(clip: Clip, rng: np.random.Generator) -> Expression:
+    """A thing of the clip with a motion that neither it nor any other of its name makes."""
+    index = int(rng.integers(len(clip.things)))
+    thing = clip.things[index]
+    out = {clip.things[i].motion for i in (index, *ref.of_this_name(clip, index))}
+    if clip.split == "train":  # asked and never seen, they would be learnt to be nowhere
+        out |= reserved_motions(thing)
+    motion = _draw(rng, [motion for motion in MOTIONS if motion not in out])
+    return Expression(f"the {thing.name()} that {motion}", (), "absent")
+
+
+def name_of_nothing(clip: Clip, rng: np.random.Generator) -> Expression:
+    """A name that fits nothing, most often from words that fit something."""
     hard, easy = ref.absent_names(clip)
-    if rng.random() < 0.3:
-        index = int(rng.integers(len(clip.things)))
-        thing = clip.things[index]
-        out = {clip.things[i].motion for i in (index, *ref.of_this_name(clip, index))}
-        if clip.split == "train":  # asked and never seen, they would be learnt to be nowhere
-            out |= reserved_motions(thing)
-        motion = _draw(rng, [motion for motion in MOTIONS if motion not in out])
-        return Expression(f"the {thing.name()} that {motion}", (), "absent")
     names = hard if hard and rng.random() < 0.6 else easy
     return Expression(f"the {_draw(rng, names)}", (), "absent")
 

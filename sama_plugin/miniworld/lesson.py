@@ -19,6 +19,8 @@ from sama_plugin.train.config import HostConfig, TrainConfig, TrainSettings
 
 SHARES = {"dialogues": 1.7, "regions": 0.9, "expressions": 1.4, "chat": 1.0}
 """How often each kind of data is seen. Plain chat keeps the base's own words alive."""
+LONG_SHARES = {**SHARES, "regions": 1.5, "look_alikes": 0.7, "absences": 0.55}
+"""The same in a lesson of thousands of steps."""
 BASE_WEIGHT = 3.0
 """Of the divergence from the base's own answers on plain chat: half of what chat lost came back."""
 CONFIG = Path(__file__).parents[2] / "configs" / "mini.yaml"
@@ -46,6 +48,7 @@ def lesson(
     rate: float = 1.0,
     seed: int = 0,
     save_every: int = 200,
+    shares: Optional[dict[str, float]] = None,
 ) -> TrainConfig:
     """The training run.
 
@@ -53,8 +56,9 @@ def lesson(
         world: a folder made by `prepare`.
         sama: sizes and choices; by default those of configs/mini.yaml.
         rate: factor on all learning rates.
+        shares: how often each part of the world is seen (default: SHARES).
     """
-    data = tuple(sources(world, "train", SHARES))
+    data = tuple(sources(world, "train", shares or SHARES))
     return TrainConfig(
         data=data,
         # half the time on CPUs that have it, and again a third less

@@ -2,7 +2,8 @@
 
 A folder holds, besides the clips:
 
-    train:    sama_239k.json with mevis_mask_dict.json, videorefer_700k.json
+    train:    sama_239k.json with mevis_mask_dict.json, videorefer_700k.json;
+              look_alikes/meta_expressions.json, absences/sama_239k.json (`drills`)
     heldout:  sama_bench.json with mevis_mask_dict.json, videorefer_bench_d.json and _q.json
     both:     meta_expressions.json with mask_dict.json (Ref-YouTube-VOS)
               chat.jsonl with meta.json (InternVL)
@@ -37,13 +38,14 @@ from sama_plugin.dialog.tokens import REGION_MARK
 from sama_plugin.media.frames import FramePolicy
 from sama_plugin.miniworld.chat import chat_turns
 from sama_plugin.miniworld.dialogues import FOLLOW_UPS, dialogues
+from sama_plugin.miniworld.drills import absences, look_alikes
 from sama_plugin.miniworld.expressions import expressions
 from sama_plugin.miniworld.options import multiple_choice
 from sama_plugin.miniworld.regions import region_questions
 from sama_plugin.miniworld.scene import VIDEOS, Scene, SceneFolder, plain
 from sama_plugin.miniworld.world import SPLITS
 
-EDITION = 2
+EDITION = 3
 """Of the data: one more whenever the same seeds give other files."""
 TALKS = 2
 """Conversations about each clip."""
@@ -77,6 +79,10 @@ PARTS = {
         "dialogues": _Part("sama_239k.json", "sama_239k", sama_239k.write),
         "regions": _Part("videorefer_700k.json", "videorefer_700k", videorefer_700k.write),
         **_BOTH,
+        "look_alikes": _Part(
+            "look_alikes/meta_expressions.json", "ref_youtube_vos", ref_youtube_vos.write
+        ),
+        "absences": _Part("absences/sama_239k.json", "sama_239k", sama_239k.write),
     },
     "heldout": {
         "dialogues": _Part("sama_bench.json", "sama_bench", sama_bench.write),
@@ -115,7 +121,9 @@ def write_world(
                 found[part] += samples(scene, rng)
     counts = {}
     for name, part in PARTS[split].items():
-        counts[name] = part.write(found[name], Path(folder) / part.file, _root(folder, name))
+        file = Path(folder) / part.file
+        file.parent.mkdir(parents=True, exist_ok=True)
+        counts[name] = part.write(found[name], file, _root(folder, name))
     entry = internvl_meta.Entry("mini_chat", ".", "chat.jsonl", 1, counts["chat"])
     internvl_meta.write_meta([entry], Path(folder) / "meta.json")
     return counts
@@ -124,24 +132,30 @@ def write_world(
 def sources(
     folder: Union[str, Path], split: str, shares: Optional[dict[str, float]] = None
 ) -> list[SourceConfig]:
-    """The parts of a written world as sources of a mixture, weighted by `shares` (default 1)."""
+    """The parts of a written world as sources of a mixture.
+
+    Args:
+        shares: the parts to take and their weights; by default all, evenly.
+    """
+    shares = dict.fromkeys(PARTS[split], 1.0) if shares is None else shares
     return [
         SourceConfig(
             format=part.format,
             path=str(Path(folder) / part.file),
             root=str(_root(folder, name)),
             name=f"mini_{name}",
-            weight=(shares or {}).get(name, 1.0),
+            weight=shares[name],
             frames=FramePolicy(aggregator=0) if name == "chat" else None,
             pointing=PointingPolicy(kinds=POINTING),
         )
         for name, part in PARTS[split].items()
+        if name in shares
     ]
 
 
 def _root(folder: Union[str, Path], part: str) -> Path:
     """Ref-YouTube-VOS names videos by their file alone; the other formats by their path."""
-    return Path(folder) / VIDEOS if part == "expressions" else Path(folder)
+    return Path(folder) / VIDEOS if part in ("expressions", "look_alikes") else Path(folder)
 
 
 def _dialogues(scene: Scene, rng: np.random.Generator) -> Iterator[Sample]:
@@ -212,6 +226,13 @@ _SAMPLES = {
     "chat": _chat,
     "descriptions": _descriptions,
     "choices": _choices,
+    "look_alikes": look_alikes,
+    "absences": absences,
 }
-_NAMELESS = {"dialogues": _absences, "regions": _regions, "expressions": _expressions}
+_NAMELESS = {
+    "dialogues": _absences,
+    "regions": _regions,
+    "expressions": _expressions,
+    "absences": absences,
+}
 """What is said of nameless things."""

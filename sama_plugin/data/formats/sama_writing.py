@@ -67,6 +67,10 @@ class _Dictionaries:
     )
     known: dict[tuple, int] = field(default_factory=dict)
 
+    def open(self, video: str) -> None:
+        """Readers want the dictionary of a video's dataset, also when nothing of it has a mask."""
+        self.masks[dataset_of(video)]
+
     def number(self, video: str, masks: Masks, frames: Sequence[int]) -> int:
         """Annotation id of the object with these masks on the annotated frames."""
         entries = [masks.get(frame) for frame in frames]
@@ -88,6 +92,7 @@ class _Record:
         self.sample, self.dictionaries = sample, dictionaries
         source = sample.media.sources[0]
         self.video = files.relative(source, root)
+        dictionaries.open(self.video)
         self.facts = Library(root).facts(source)
         self.frames = range(0, self.facts.frames, sample.media.frame_stride)
         self.stems = (
