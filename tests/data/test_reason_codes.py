@@ -20,7 +20,7 @@ from sama_plugin.errors import DataError
 from sama_plugin.media import masks
 
 from .factories import FRAMES, HEIGHT, WIDTH, square
-from .seed_folders import reasons
+from .seed_folders import FORMATS, reasons
 
 KEPT, LOST = True, False
 RING = [2.0, 4.0, 10.0, 4.0, 10.0, 12.0, 2.0, 12.0]
@@ -276,7 +276,10 @@ def test_a_record_with_one_thing_wrong(root, code, name, content, kept, options)
 
 
 def test_every_code_of_the_readme_has_a_row(sama_data):
-    codes = re.findall(r"^\| ([a-z_]+) +\|", (sama_data / "seeds" / "README.md").read_text(), re.M)
-    formats = {path.name for path in (sama_data / "seeds").iterdir()}
-    missing = set(codes) - formats - {"folder", "code"} - {row[0] for row in ROWS}
+    readme = sama_data / "seeds" / "README.md"
+    if not readme.is_file():
+        pytest.skip(f"no {readme}")
+    codes = re.findall(r"^\| ([a-z_]+) +\|", readme.read_text(), re.M)
+    folders = {path.name for path in (sama_data / "seeds").iterdir()} | set(FORMATS)
+    missing = set(codes) - folders - {"folder", "code"} - {row[0] for row in ROWS}
     assert codes and not missing
