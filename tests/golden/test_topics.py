@@ -54,10 +54,7 @@ def test_a_topic_in_prose_is_not_read(tmp_path):
 
 
 def test_asking_for_this_folder_collects_the_comparisons():
-    config = SimpleNamespace(
-        args=[str(HERE)], hook=SimpleNamespace(pytest_deselected=lambda items: 0)
-    )
-    pytest_configure(config)
+    config = asked(HERE)
     added = {str(Path(file).relative_to(TESTS)) for file in config.args[1:]}
     assert {"nn/test_golden_aggregator.py", "segment/test_golden.py", "nn/test_losses.py"} <= added
     items = [SimpleNamespace(fixturenames=names) for names in (["sama_golden"], ["tmp_path"])]
@@ -65,7 +62,18 @@ def test_asking_for_this_folder_collects_the_comparisons():
     assert [item.fixturenames for item in items] == [["sama_golden"]]
 
 
-def test_asking_for_anything_else_collects_what_was_asked_for():
-    config = SimpleNamespace(args=[str(TESTS)])
+@pytest.mark.parametrize("folders", [[TESTS], [HERE, TESTS / "nn"]])
+def test_asking_for_anything_else_collects_what_was_asked_for(folders):
+    config = asked(*folders)
+    assert config.args == [str(folder) for folder in folders]
+    items = [SimpleNamespace(fixturenames=["tmp_path"])]
+    pytest_collection_modifyitems(config, items)
+    assert len(items) == 1
+
+
+def asked(*folders):
+    """What pytest's configuration is after `pytest FOLDERS`."""
+    hook = SimpleNamespace(pytest_deselected=lambda items: None)
+    config = SimpleNamespace(args=[str(folder) for folder in folders], hook=hook, stash={})
     pytest_configure(config)
-    assert config.args == [str(TESTS)]
+    return config
