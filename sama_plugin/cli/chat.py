@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         failure = None
         try:
             _converse(session, specs, args)
-        except SamaError as error:
+        except (SamaError, KeyboardInterrupt) as error:
             if not session.turns:
                 raise
             failure = error  # what was answered before is not lost
@@ -237,12 +237,17 @@ def _seen(phrase: GroundedPhrase) -> str:
 
 def _interact(session: VideoSession, args: argparse.Namespace) -> None:
     print(HELP)
+    if hasattr(sys.stdin, "reconfigure"):
+        sys.stdin.reconfigure(errors="surrogateescape")  # bytes that are no UTF-8 cost their line
     while True:
         try:
             line = input("\nyou   ").strip()
         except EOFError:
             print()
             return
+        except KeyboardInterrupt:  # what was said so far is worth more than a slip
+            print("\n      /quit leaves")
+            continue
         if line in ("/quit", "/exit"):
             return
         if not line:

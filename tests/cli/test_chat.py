@@ -95,6 +95,26 @@ def test_interactive(model, video, tmp_path, capsys, monkeypatch):
     assert [turn["question"] for turn in turns] == ["where is @cup ?"]
 
 
+def test_a_slip_at_the_prompt_loses_nothing(model, video, capsys, monkeypatch):
+    """Ctrl-C where a question is awaited, and a line in another encoding."""
+
+    class Terminal(io.TextIOWrapper):
+        slipped = False
+
+        def readline(self, *size):
+            if not self.slipped:
+                self.slipped = True
+                raise KeyboardInterrupt
+            return super().readline(*size)
+
+    typed = b"caf\xe9?\n/region cup@2:box=0,0,4,4\n/regions\n/quit\n"
+    monkeypatch.setattr("sys.stdin", Terminal(io.BytesIO(typed), encoding="utf-8"))
+    assert main(["chat", *model, "--video", video]) == 0
+    printed = capsys.readouterr().out
+    for words in ("/quit leaves\n", "character 3 that are no UTF-8", "      @cup\n"):
+        assert words in printed
+
+
 @pytest.mark.parametrize(
     "flags, words",
     [
