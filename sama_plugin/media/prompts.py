@@ -221,10 +221,13 @@ class RegionPrompt:
 
 
 def _frame(frame: Any) -> int:
-    whole = isinstance(frame, (int, float, np.number)) and not isinstance(frame, bool)
-    if not whole or frame != np.floor(frame) or not np.isfinite(frame):
+    try:
+        number = int(frame)
+    except (TypeError, ValueError, OverflowError):  # None, "first", infinity
+        number = None
+    if number is None or isinstance(frame, (bool, str)) or number != frame:
         raise RegionError(f"a frame is a whole number, not {frame!r}")
-    return int(frame)
+    return number
 
 
 def _radius(radius: float) -> float:

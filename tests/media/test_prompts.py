@@ -138,6 +138,8 @@ def test_a_mask_of_another_size_is_not_drawn():
         lambda: RegionPrompt.from_box(1.5, (1, 2, 3, 4)),
         lambda: RegionPrompt.from_box("first", (1, 2, 3, 4)),
         lambda: RegionPrompt.from_box(None, (1, 2, 3, 4)),
+        lambda: RegionPrompt.from_box(float("inf"), (1, 2, 3, 4)),
+        lambda: RegionPrompt.from_box(float("nan"), (1, 2, 3, 4)),
         lambda: RegionPrompt.from_mask(0, np.full((2, 3), np.nan)),
         lambda: RegionPrompt.from_box(0, "abcd"),
         lambda: RegionPrompt.from_points(0, []),
