@@ -96,7 +96,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _converse(session: VideoSession, specs: list, args: argparse.Namespace) -> None:
+def _converse(
+    session: VideoSession, specs: list[tuple[str, dict[str, Any]]], args: argparse.Namespace
+) -> None:
     for name, prompt in specs:
         session.region(name, **prompt)
     if not args.ask:

@@ -126,18 +126,18 @@ def _encode_mp4(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said
         )
         try:
-            for frame in frames:
-                process.stdin.write(np.pad(frame, odd, mode="edge").tobytes())
-            process.stdin.close()
-        except BrokenPipeError:  # it has ended, and says why
-            with contextlib.suppress(BrokenPipeError):
+            with contextlib.suppress(BrokenPipeError):  # it has ended, and says why
+                for frame in frames:
+                    process.stdin.write(np.pad(frame, odd, mode="edge").tobytes())
                 process.stdin.close()
+            code = process.wait()
         except BaseException:
             process.kill()
-            process.stdin.close()
             raise
         finally:
-            code = process.wait()
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+            process.wait()
         said.seek(0)
         words = said.read().decode(errors="replace").strip().splitlines()
     if code or not path.stat().st_size:

@@ -59,7 +59,7 @@ def test_an_interruption_leaves_what_was_there(tmp_path, ending, error):
     path = tmp_path / f"clip.{ending}"
 
     def interrupted():
-        yield from moving_square(5, 48, 64)
+        yield from moving_square(5, 16, 32)  # small: some of it has not reached the encoder
         raise error
 
     for before in ([], [path.name]):
