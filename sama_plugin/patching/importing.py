@@ -115,8 +115,8 @@ def _namespaces(file: Path) -> frozenset[Path]:
     from itself lies below the outermost of them.
     """
     try:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-    except (SyntaxError, ValueError) as error:  # ValueError: bytes that are no UTF-8, null bytes
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError) as error:  # ValueError: null bytes
         raise PluginError(f"{file} is no Python source: {error}") from error
     dotted = [name.partition(".")[::2] for node in ast.walk(tree) for name in _imported(node)]
     tops = {

@@ -72,6 +72,13 @@ def test_what_is_no_python_is_said(tmp_path, content):
         locate(str(script))
 
 
+def test_a_script_may_declare_its_encoding(tmp_path):
+    script = tmp_path / "own_words.py"
+    script.write_bytes("# -*- coding: latin-1 -*-\nname = 'Müller'\n".encode("latin-1"))
+    with imported(locate(str(script))) as module:
+        assert module.name == "Müller"
+
+
 def test_a_taken_name_is_refused(tmp_path):
     script = tmp_path / "json.py"
     script.write_text("def main(): pass\n")
