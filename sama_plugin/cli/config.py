@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
     show = actions.add_parser("show", help="print each value and its origin")
     show.add_argument("config", help="YAML file")
-    show.add_argument("overrides", nargs="*", metavar="a.b=value")
+    show.add_argument("overrides", nargs="*", default=[], metavar="a.b=value")
     show.add_argument(
         "--kind",
         choices=sorted(SCHEMAS),

@@ -46,7 +46,9 @@ TWIN_CLIPS = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb."""
     parser.add_argument("benchmark", help="benchmark name, e.g. mini, or compare")
-    parser.add_argument("runs", nargs="*", type=Path, help="compare: the two result folders")
+    parser.add_argument(
+        "runs", nargs="*", default=[], type=Path, help="compare: the two result folders"
+    )
     parser.add_argument("--model", default="mini", help="packaged model or host checkpoint folder")
     parser.add_argument("--adapter", type=Path, help="sama_adapter folder (default: the packaged)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")

@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     teach.add_argument("--seed", type=int, default=0)
     teach.add_argument("--resume", action="store_true")
     teach.add_argument("--ship", type=Path, help="also write the adapter here in 16 bit")
-    teach.add_argument("overrides", nargs="*", help="plugin settings, e.g. aggregator.kind=none")
+    teach.add_argument(
+        "overrides", nargs="*", default=[], help="plugin settings, e.g. aggregator.kind=none"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,7 +14,9 @@ import argparse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="YAML file with the sections model, sama, data and train")
-    parser.add_argument("overrides", nargs="*", metavar="a.b=value", help="override values of it")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="a.b=value", help="override values of it"
+    )
     parser.add_argument("--out", help="output folder (train.out)")
     parser.add_argument(
         "--resume",

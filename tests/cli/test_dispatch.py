@@ -39,6 +39,13 @@ def test_every_verb_has_its_two_functions_and_help(verb, capsys):
     assert f"sama {verb}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("verb", "needs"), [("train", "config"), ("eval", "benchmark")])
+def test_only_what_is_required_is_missed(verb, needs, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([verb])
+    assert capsys.readouterr().err.strip().endswith(f"required: {needs}")
+
+
 @pytest.mark.parametrize(
     ("raised", "code", "said"),
     [
