@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Pre-train the mini aggregator on the frozen mini host: what a question asks about, written into context tokens.
 #
-# Hardware: one CPU core, 3 GB of memory, 2 GB of disk for clips as the tower sees them in RUN.
-# Time:     about 5 minutes of looking at clips, 23 of training. Interrupted? Run it again: it resumes.
+# Hardware: one CPU core, 3 GB of memory, 1 GB of disk for clips as the tower sees them in RUN.
+# Time:     about 4 minutes of looking at clips, 10 of training. Interrupted? Run it again: it resumes.
 # Result:   sama_plugin/assets/mini/aggregator.safetensors, described in aggregator.md beside it; trainings start
 #           from it through `start_from`.
 # Needs:    the mini host (recipes/mini/host.sh; packaged)

@@ -57,10 +57,10 @@ ASSET = "mini/aggregator.safetensors"
 KEPT = ("aggregator.", "region.visual_rows.", "region.shape_rows.")
 """What the file holds; the rest of the plugin starts as it always does."""
 SEED = 11
-CLIPS, TEST_CLIPS = 6000, 256
+CLIPS, TEST_CLIPS = 3712, 256
 FIRST_TEST = 2_000_000
 BATCH, PER_CLIP = 8, 8
-STEPS, PEAK, WARMUP = 8000, 1.5e-3, 150
+STEPS, PEAK, WARMUP = 3400, 1.5e-3, 150
 WORDS_SCALE = 3.0
 """Rate of the focus's words, which begin at zero, relative to the rest."""
 
@@ -406,6 +406,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=CLIPS)
     parser.add_argument("--test-clips", type=int, default=TEST_CLIPS)
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--nameless", action="store_true", help="every second clip nameless")
     parser.add_argument("--blind", action="store_true", help="empty frames; nothing is exported")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -422,7 +423,7 @@ def main() -> None:
         return tokens.float().numpy()
 
     test = SeenClips(options.work, config, FIRST_TEST, options.test_clips).fill(look)
-    seen = SeenClips(options.work, config, 0, options.clips, half_nameless=True).fill(look)
+    seen = SeenClips(options.work, config, 0, options.clips, options.nameless).fill(look)
     torch.manual_seed(SEED)
     learner = Learner(config, words, len(seen.frames))
     name = "blind" if options.blind else "aggregator"
