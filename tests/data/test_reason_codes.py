@@ -32,6 +32,7 @@ ASKED = {"from": "human", "value": "What is <mask>?"}
 TOLD = {"from": "gpt", "value": "<p> It </p> [SEG]."}
 PLAIN = [{"from": "human", "value": "what?"}, {"from": "gpt", "value": "a ball"}]
 REGION = [{"from": "human", "value": "what is <region>?"}, {"from": "gpt", "value": "a ball"}]
+NAMED = [{"from": "human", "value": "<region1>?"}, {"from": "gpt", "value": "a ball"}]
 BALL = {"token_positives": [2, 6], "rle_masks": [RLE]}
 
 
@@ -55,9 +56,8 @@ def videorefer(**changes):
 
 
 def osprey(**changes):
-    said = [{"from": "human", "value": "<region1>?"}, {"from": "gpt", "value": "a ball"}]
     record = {"id": "v", "file_name": "a.png", "annotation": [{"segmentation": RLE}]}
-    return [{**record, "conversations": said, **changes}]
+    return [{**record, "conversations": NAMED, **changes}]
 
 
 def bench(**changes):
@@ -104,6 +104,11 @@ ROWS = [
     ("odd_tail", "sama_239k", sama_239k(conversation=[ASKED, TOLD, ASKED]), KEPT, {}),
     ("odd_tail", "videorefer_700k", videorefer(conversations=[*REGION, REGION[0]]), KEPT, {}),
     ("odd_tail", "llava", [{"id": 1, "conversations": [*PLAIN, PLAIN[0]]}], KEPT, {}),
+    ("odd_tail", "llava", [{"id": 1, "conversations": [*PLAIN, PLAIN[1]]}], KEPT, {}),
+    ("odd_tail", "osprey", osprey(conversations=[*NAMED, NAMED[0]]), KEPT, {}),
+    ("role_order", "osprey", osprey(conversations=[NAMED[1], *NAMED]), KEPT, {}),
+    ("role_order", "osprey", osprey(conversations=NAMED[:1]), LOST, {}),
+    ("no_conversation", "osprey", osprey(conversations=[]), LOST, {}),
     ("role_order", "sama_239k", sama_239k(conversation=[TOLD, ASKED]), KEPT, {}),
     ("role_order", "videorefer_700k", videorefer(conversations=REGION[::-1]), LOST, {}),
     ("role_order", "llava", [{"id": 1, "conversations": PLAIN[::-1]}], LOST, {}),

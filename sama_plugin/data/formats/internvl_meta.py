@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Iterable, Iterator, Mapping, Optional, Union
 
 from sama_plugin.data.formats import files
+from sama_plugin.data.formats.messages import in_turns
 from sama_plugin.data.library import Library
 from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict, as_data_error
 from sama_plugin.dialog.sample import IMAGE_MARK, Sample
@@ -121,22 +122,12 @@ def parse(
         raise DataError("a required field is absent", field="conversations", reason="missing_field")
     messages = list(record["conversations"])
     system = messages.pop(0)["value"] if messages[0].get("from") == "system" else None
-    if len(messages) > 1 and len(messages) % 2 and messages[-1].get("from") == "human":
-        report.note(DataError("a last question is dropped", reason="odd_tail"), "conversations")
-        messages = messages[:-1]
-    roles = [message.get("from") for message in messages]
-    if not roles or roles != ["human", "gpt"] * (len(roles) // 2):
-        raise DataError(
-            "turns should be human, then gpt",
-            field="conversations",
-            found=roles,
-            reason="role_order",
-        )
-    questions = [message["value"] for message in messages[::2]]
+    pairs = in_turns(messages, report)
+    questions = [question["value"] for question, _ in pairs]
     media, questions = _media(record, questions, library, report)
     turns = []
-    for number, (question, message) in enumerate(zip(questions, messages[1::2])):
-        turn = {"user": question, "assistant": message["value"]}
+    for number, (question, (_, answer)) in enumerate(zip(questions, pairs)):
+        turn = {"user": question, "assistant": answer["value"]}
         for key in ("regions", "targets"):
             turn[key] = (record.get(key) or [()] * len(questions))[number]
         turns.append(turn)

@@ -11,6 +11,7 @@ import re
 from typing import Any, Iterator, Mapping, Optional
 
 from sama_plugin.data.formats import files
+from sama_plugin.data.formats.messages import in_turns
 from sama_plugin.data.formats.record_list import read_records
 from sama_plugin.data.formats.segmentations import note_unsized, read_segmentation
 from sama_plugin.data.formats.video_expressions import frame_size
@@ -91,21 +92,12 @@ def _pairs(record: Mapping[str, Any], report: RecordReport) -> list[tuple[str, s
     if messages and messages[0].get("from") == "gpt":
         report.note(DataError("a leading answer is dropped", reason="role_order"), "conversations")
         messages = messages[1:]
-    if len(messages) % 2:
-        report.note(DataError("a last question is dropped", reason="odd_tail"), "conversations")
-        messages = messages[:-1]
-    roles = [message.get("from") for message in messages]
-    if not messages or roles != ["human", "gpt"] * (len(messages) // 2):
-        raise DataError(
-            "turns should be human, then gpt",
-            field="conversations",
-            found=roles,
-            reason="role_order" if messages else "no_conversation",
-        )
-    texts = [
-        message["value"].replace("<image>\n", "").replace("<image>", "") for message in messages
-    ]
-    return list(zip(texts[::2], texts[1::2]))
+    pairs = in_turns(messages, report)
+    return [(_words(question), _words(answer)) for question, answer in pairs]
+
+
+def _words(message: Mapping[str, Any]) -> str:
+    return message["value"].replace("<image>\n", "").replace("<image>", "")
 
 
 def _conversation(pairs: list[tuple[str, str]], regions: list[Region]) -> list[Turn]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence, Union
 
 from sama_plugin.data.formats import files
+from sama_plugin.data.formats.messages import in_turns
 from sama_plugin.data.formats.record_list import read_records
 from sama_plugin.data.formats.segmentations import note_unsized, read_segmentation
 from sama_plugin.data.library import Facts, Library
@@ -120,20 +121,8 @@ def _media(record: Mapping[str, Any], library: Library) -> Media:
 
 
 def _pairs(record: Mapping[str, Any], report: RecordReport) -> list[tuple[str, str]]:
-    messages = record["conversations"]
-    if len(messages) > 1 and len(messages) % 2 and messages[-1].get("from") == "human":
-        report.note(DataError("a last question is dropped", reason="odd_tail"), "conversations")
-        messages = messages[:-1]
-    roles = [message.get("from") for message in messages]
-    if not messages or roles != ["human", "gpt"] * (len(messages) // 2):
-        raise DataError(
-            "turns should be human, then gpt",
-            field="conversations",
-            found=roles,
-            reason="role_order" if messages else "no_conversation",
-        )
-    texts = [message["value"] for message in messages]
-    return [(_without_placeholders(texts[i]), texts[i + 1]) for i in range(0, len(texts), 2)]
+    pairs = in_turns(record["conversations"], report)
+    return [(_without_placeholders(asked["value"]), told["value"]) for asked, told in pairs]
 
 
 def _without_placeholders(text: str) -> str:
