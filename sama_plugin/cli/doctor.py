@@ -25,7 +25,6 @@ from sama_plugin.patching.checks import Check, environment_checks
 from sama_plugin.patching.importing import locate
 from sama_plugin.registry import Registry
 
-FOLDER, MODULES, LORA = "sama_adapter", "modules.safetensors", "lora.safetensors"
 CODES = {"ok": 0, "warning": 1, "error": 2}
 SCRIPT_CHECKS = Registry(
     "script_checks",
@@ -60,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _checks_of(what: str, host: Optional[str]) -> list[Check]:
+    from sama_plugin.model.checkpoint import FOLDER, LORA, MODULES
     from sama_plugin.train.checks import device_checks, fit_checks, host_checks
 
     folder, checks = Path(what), device_checks()
