@@ -9,17 +9,14 @@ lines, read by the frame planner, `data/encode.py` and `data/collate.py`.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, Mapping, Optional, Union
 
 from sama_plugin.dialog.parse import parse_answer
-from sama_plugin.dialog.tokens import CONTEXT_SLOT, REGION_MARK, REGION_SLOT
+from sama_plugin.dialog.tokens import CONTEXT_SLOT, HALF_CHARACTER, REGION_MARK, REGION_SLOT
 from sama_plugin.errors import DataError, RegionError
 from sama_plugin.media.prompts import RegionPrompt
 from sama_plugin.media.tracks import MaskTrack
-
-_HALF = re.compile("[\ud800-\udfff]")
 
 MEDIA_KINDS = ("video", "image", "images", "none")
 
@@ -177,7 +174,7 @@ class Sample:
         for text in (turn.user, turn.assistant or ""):
             if REGION_SLOT in text or CONTEXT_SLOT in text:
                 raise self._error("the text holds a placeholder of the plugin", where, text)
-            if not text.isascii() and _HALF.search(text):
+            if not text.isascii() and HALF_CHARACTER.search(text):
                 raise self._error(
                     "the text holds half a character, which no tokenizer reads",
                     where,

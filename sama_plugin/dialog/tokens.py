@@ -46,6 +46,9 @@ LEGACY_PHRASE_CLOSE = "<g_e>"
 HOST_MARKS = ("<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>")
 """The host's own grounding marks: they stay the host's tokens wherever they are typed."""
 
+HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+"""A lone surrogate, as Python reads bytes that are no UTF-8; no tokenizer reads it."""
+
 
 @dataclass(frozen=True)
 class TokenIds:
@@ -109,7 +112,7 @@ def check_user_text(text: str) -> None:
         RegionError: `text` holds a region mark, a region or context slot, or bytes that are no
             UTF-8 (which Python reads from a terminal as lone surrogates).
     """
-    damaged = re.search("[\ud800-\udfff]", text)
+    damaged = HALF_CHARACTER.search(text)
     if damaged:
         raise RegionError(
             f"the text {text!r} holds bytes at character {damaged.start()} that are no UTF-8; type "
