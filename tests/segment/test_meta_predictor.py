@@ -4,7 +4,6 @@ that no recorded case has.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from unittest import mock
 
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.stock_tracker import stock_predictor
 from sama_plugin.segment.base import Prompt
 from sama_plugin.segment.propagate import STOCK, ObjectPrompt, propagate
 from sama_plugin.segment.sizes import Sam2Sizes
@@ -54,23 +54,9 @@ def noise() -> Frames:
     return Frames(np.stack([canvas[:, t : t + SIDE] for t in range(TOTAL)]))
 
 
-def their_predictor(module):
-    """Meta's predictor around the network, with the switches its builder sets."""
-    from sam2.sam2_video_predictor import SAM2VideoPredictor
-
-    predictor = copy.deepcopy(module)
-    predictor.__class__ = SAM2VideoPredictor
-    predictor.binarize_mask_from_pts_for_mem_enc = True
-    predictor.sam_mask_decoder.dynamic_multimask_via_stability = True
-    predictor.fill_hole_area, predictor.non_overlap_masks = 0, False
-    predictor.clear_non_cond_mem_around_input = False
-    predictor.add_all_frames_to_correct_as_cond = False
-    return predictor.eval()
-
-
 def theirs(segmenter, prompts) -> dict[int, torch.Tensor]:
     """{frame: logits (objects, 1, SIDE, SIDE)}: from the first prompt on, then back from it."""
-    predictor = their_predictor(segmenter.module)
+    predictor = stock_predictor(segmenter)
     loaded = (segmenter.preprocess(noise().array), SIDE, SIDE)
     with mock.patch("sam2.sam2_video_predictor.load_video_frames", return_value=loaded):
         state = predictor.init_state("noise")
