@@ -1,11 +1,11 @@
 """A judge behind an OpenAI-compatible endpoint, with the standard library alone.
 
-Slow, overloaded, broken and rambling servers are normal: a reply has a deadline as a whole, 408,
-429, 5xx, cut-off and malformed replies are tried again with doubling pauses (or as long as
-Retry-After says), everything is counted, and nothing raises in the middle of a benchmark. What is
-refused for good (400, 401, 404) does raise: the next thousand questions would fail alike. A single
-question that is refused by an endpoint that answers others (too long, a content filter) is counted
-and stays without a reply.
+Slow, overloaded, broken and rambling servers are normal: a reply has a deadline as a whole, headers
+and all (`deadline`), 408, 429, 5xx, late, cut-off and malformed replies are tried again with
+doubling pauses (or as long as Retry-After says), everything is counted, and nothing raises in the
+middle of a benchmark. What is refused for good (400, 401, 404) does raise: the next thousand
+questions would fail alike. A single question that is refused by an endpoint that answers others
+(too long, a content filter) is counted and stays without a reply.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import urllib.request
 from typing import Any, Callable, Optional
 
 from sama_plugin.errors import ConfigError
+from sama_plugin.eval.deadline import exchange
 from sama_plugin.eval.judge import JudgeConfig, Question, Reply, Usage
 from sama_plugin.eval.judge_cache import JudgeCache, key_of
 
@@ -29,7 +30,6 @@ _MALFORMED = (
     *(ValueError, KeyError, IndexError, TypeError, AttributeError),
     *(OverflowError, RecursionError),  # a number of tokens, a depth that nobody sends
 )
-_CHUNK = 65536
 _SHOWN = 200
 
 
@@ -121,10 +121,8 @@ class HttpJudge:
             headers["Authorization"] = f"Bearer {secret}"
         url = self.config.url.rstrip("/") + "/chat/completions"
         request = urllib.request.Request(url, json.dumps(body).encode(), headers)
-        end = time.monotonic() + self.config.deadline
         try:
-            with urllib.request.urlopen(request, timeout=self.config.deadline) as response:
-                return _read_until(response, end)
+            return exchange(request, self.config.deadline)
         except urllib.error.HTTPError as error:
             raise self._refused(error) from error
         except (OSError, http.client.HTTPException) as error:
@@ -180,23 +178,6 @@ class HttpJudge:
         tokens = self.usage.tokens_in + self.usage.tokens_out
         limit, cost = self.config.budget_tokens, self.config.budget_cost
         return bool(limit and tokens >= limit) or bool(cost and self.usage.cost >= cost)
-
-
-def _read_until(response: http.client.HTTPResponse, end: float) -> bytes:
-    """The whole body, unless it trickles past `end` or stops early."""
-    expected = response.length
-    pieces = []
-    while True:
-        piece = response.read1(_CHUNK)
-        if not piece:
-            break
-        pieces.append(piece)
-        if time.monotonic() > end:
-            raise _TryAgain("the reply took too long")
-    data = b"".join(pieces)
-    if expected is not None and len(data) < expected:
-        raise _TryAgain(f"the reply was cut off after {len(data)} of {expected} bytes")
-    return data
 
 
 def _beginning(error: urllib.error.HTTPError) -> str:
