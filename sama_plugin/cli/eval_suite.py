@@ -17,6 +17,7 @@ from sama_plugin.eval import harness, published, report
 from sama_plugin.eval.asking import Prediction, answer_cases
 from sama_plugin.eval.benchmarks import SUITES, Means, Selection
 from sama_plugin.eval.cases import Case
+from sama_plugin.eval.hashes import files_hash, path_hash
 from sama_plugin.eval.judge import Judge, JudgeConfig, NoJudge
 from sama_plugin.eval.page import PAGE, write_page
 from sama_plugin.eval.phrases import open_similarity
@@ -120,9 +121,9 @@ def _settings(
         "benchmark": args.benchmark,
         "suite": suite,
         "model": args.model,
-        "adapter_sha256": harness.file_hash(find_adapter_folder(args.model, args.adapter)),
-        "data_sha256": harness.files_hash(data),
-        "beside_sha256": material.beside_hash(),
+        "adapter_sha256": path_hash(find_adapter_folder(args.model, args.adapter)),
+        "data_sha256": files_hash(data),
+        "beside_sha256": material.beside,
         "mode": args.mode,
         "split": args.split,
         "history": args.history,

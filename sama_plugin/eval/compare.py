@@ -15,14 +15,16 @@ from typing import Any, Iterator, Union
 from sama_plugin.errors import ConfigError
 from sama_plugin.eval.harness import SCORES, SUMMARY
 from sama_plugin.eval.intervals import Difference, difference
+from sama_plugin.eval.journal import differing
 from sama_plugin.eval.scoreboard import Scoreboard
 
 SAME = {
     "benchmark": "benchmark",
     "data file": "data_sha256",
     "annotation beside it": "beside_sha256",
+    "annotation read when scoring": "scored_with_sha256",
 }
-"""What both runs must share, and its name among the settings."""
+"""What both runs must share, and its name among the settings or in the summary."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,13 @@ def compare(a: Union[str, Path], b: Union[str, Path]) -> list[Row]:
         ConfigError: a folder holds no results, or the runs are not about the same cases.
     """
     one, other = _summary(a), _summary(b)
-    for name, found in SAME.items():
-        pair = [s["settings"].get(found, s.get(found)) for s in (one, other)]
-        if pair[0] != pair[1]:
+    for title, name in SAME.items():
+        pairs = differing({name: one.get(name)}, {name: other.get(name)})
+        if pairs:
+            said = "; ".join(f"{where}: {there} and {here}" for where, there, here in pairs)
             raise ConfigError(
-                f"{a} and {b} differ in {name} ({pair[0]} and {pair[1]}); only runs on the same "
-                "cases can be compared"
+                f"{a} and {b} differ in {title} ({said}); only runs on the same cases can be "
+                "compared"
             )
     boards = [Scoreboard.from_lines(_lines(folder)) for folder in (a, b)]
     rows = []
@@ -83,7 +86,7 @@ def table(rows: list[Row]) -> str:
 def _summary(folder: Union[str, Path]) -> dict[str, Any]:
     with _results(folder, SUMMARY):
         found = json.loads((Path(folder) / SUMMARY).read_text(encoding="utf-8"))
-        return {"benchmark": found["benchmark"], "settings": dict(found["settings"])}
+        return {**found, **found["settings"]}
 
 
 def _lines(folder: Union[str, Path]) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,6 @@ failed cases are scored as empty answers; both are counted by question and named
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import platform
@@ -26,12 +25,13 @@ from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Union
 
 from sama_plugin.atomic import atomic_path
-from sama_plugin.data.formats.files import opened_files, relative
+from sama_plugin.data.formats.files import opened_files
 from sama_plugin.data.report import Quarantine
 from sama_plugin.errors import DataError
 from sama_plugin.eval.asking import Prediction
 from sama_plugin.eval.benchmarks import SUITES, Benchmark, Means, Selection
 from sama_plugin.eval.cases import Case, by_video, make_cases
+from sama_plugin.eval.hashes import hashes_by_place, path_hash
 from sama_plugin.eval.journal import Journal, Lines, read_journal
 from sama_plugin.eval.losses import LISTED, cases_failed, listing, records_not_read
 from sama_plugin.eval.ranks import Rank
@@ -51,13 +51,16 @@ class Material:
 
     Attributes:
         doubled: ids that occur more than once. bad: what was dropped, with the questions it held.
-        beside: SHA-256 of the annotation files that were read besides the benchmark's own (mask
-            dictionaries, tables of instances), by name.
+        home: folder of the benchmark file. files: the annotation files that were read.
+        beside: SHA-256 of those that are not the benchmark's own (mask dictionaries and pictures,
+            tables of instances), see `hashes_by_place`.
     """
 
     cases: list[Case]
     doubled: list[str]
     bad: list[DataError]
+    home: Path = Path()
+    files: frozenset[Path] = frozenset()
     beside: dict[str, str] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
@@ -67,13 +70,7 @@ class Material:
             "videos": len(by_video(self.cases)),
             "questions_not_read": listing(records_not_read(self.bad)),
             "ids_that_occur_twice": _listing(self.doubled),
-            "files_beside": dict(list(self.beside.items())[:LISTED]),
         }
-
-    def beside_hash(self) -> str:
-        """SHA-256 of the names and hashes of all files beside the benchmark's own; "" if none."""
-        whole = json.dumps(self.beside, sort_keys=True)
-        return hashlib.sha256(whole.encode()).hexdigest() if self.beside else ""
 
 
 class Predictions(Mapping[str, Prediction]):
@@ -119,9 +116,9 @@ def read_material(
             file=", ".join(map(str, files)),
             reason="no_cases",
         )
-    beside = sorted(opened - {file.absolute() for file in files})
-    names = [relative(str(path), files[0].absolute().parent) for path in beside]
-    return Material(cases, doubled, report.dropped, dict(zip(names, map(file_hash, beside))))
+    own, home = {file.absolute() for file in files}, files[0].absolute().parent
+    beside = hashes_by_place(opened - own, home)
+    return Material(cases, doubled, report.dropped, home, frozenset(opened | own), beside)
 
 
 def answer_missing(
@@ -204,7 +201,8 @@ def score(
         cut += not one.finished
         if one.error:
             failed[key] = one.error
-    board = benchmark.score(material.cases, predictions, means)
+    with opened_files() as opened:
+        board = benchmark.score(material.cases, predictions, means)
     board.counts["cases failed, scored as empty answers"] = len(failed)
     board.counts["answers cut off"] = cut
     _write_lines(Path(out) / SCORES, board)
@@ -224,6 +222,7 @@ def score(
         "notes": board.notes,
         "judge": {"name": means.judge.name, **means.judge.usage.to_json()},
         "settings": dict(settings),
+        "scored_with_sha256": hashes_by_place(opened - material.files, material.home),
         "versions": versions(),
     }
     with atomic_path(Path(out) / SUMMARY) as temporary:
@@ -238,24 +237,6 @@ def finite(value: Any) -> Any:
     if isinstance(value, list):
         return [finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def file_hash(path: Union[str, Path]) -> str:
-    """SHA-256 of a file, or of the files below a folder with their names."""
-    digest, path = hashlib.sha256(), Path(path)
-    files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
-    for file in files:
-        digest.update(str(file.relative_to(path)).encode())
-        with open(file, "rb") as stream:
-            while piece := stream.read(1 << 20):
-                digest.update(piece)
-    return digest.hexdigest()
-
-
-def files_hash(paths: Sequence[Path]) -> str:
-    """`file_hash` of one file; of several, SHA-256 of their hashes in order."""
-    hashes = [file_hash(path) for path in paths]
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:
@@ -280,7 +261,7 @@ def _submit(
     if not open_cases or not hasattr(benchmark, "submit"):
         return None
     pictures = benchmark.submit(open_cases, predictions, out / SUBMISSION)
-    return {"file": SUBMISSION, "pictures": pictures, "sha256": file_hash(out / SUBMISSION)}
+    return {"file": SUBMISSION, "pictures": pictures, "sha256": path_hash(out / SUBMISSION)}
 
 
 def _journals(out: Union[str, Path], settings: Mapping[str, Any]) -> list[Lines]:

@@ -111,6 +111,24 @@ def read_journal(path: Path, run: Mapping[str, Any]) -> tuple[Lines, int]:
     return lines, whole
 
 
+def single_values(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with those that are mappings, as hashes of files are, taken apart."""
+    found: dict[str, Any] = {}
+    for name, value in run.items():
+        parts = value if isinstance(value, Mapping) else None
+        single = {name: value} if parts is None else {f"{name} of {k}": parts[k] for k in parts}
+        found.update(single)
+    return found
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(name, value in one, value in the other) of the single values of two runs that differ; None
+    is a value that a run lacks."""
+    one, other = single_values(one), single_values(other)
+    pairs = {name: (one.get(name), other.get(name)) for name in {**one, **other}}
+    return [(name, *pair) for name, pair in pairs.items() if pair[0] != pair[1]]
+
+
 def _load(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         record = json.loads(line)
@@ -129,11 +147,10 @@ def _plain(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_run(found: Any, run: Mapping[str, Any], path: Path) -> None:
-    if found == run:
+    pairs = differing(found if isinstance(found, dict) else {}, run)
+    if not pairs:
         return
-    found = found if isinstance(found, dict) else {}
-    names = [key for key in {**found, **run} if found.get(key) != run.get(key)]
-    said = "; ".join(f"{n}: {found.get(n)!r} there, {run.get(n)!r} here" for n in names)
+    said = "; ".join(f"{name}: {there!r} there, {here!r} here" for name, there, here in pairs)
     raise ConfigError(
         f"{path} belongs to another run ({said}); choose another --out folder, or remove the old "
         "one"

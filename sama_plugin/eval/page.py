@@ -16,6 +16,7 @@ from sama_plugin.atomic import atomic_path
 from sama_plugin.eval import published
 from sama_plugin.eval.asking import Prediction
 from sama_plugin.eval.harness import SCORES, Material
+from sama_plugin.eval.journal import single_values
 from sama_plugin.eval.pictures import choose, draw_case
 from sama_plugin.eval.scoreboard import Scoreboard
 from sama_plugin.infer.page import facts, note, page
@@ -173,8 +174,9 @@ def _trouble(summary: Mapping[str, Any]) -> str:
 
 
 def _origin(summary: Mapping[str, Any]) -> str:
-    rows = [(k, str(v)) for k, v in {**summary["settings"], **summary["versions"]}.items()]
-    rows += [(f"SHA-256 of {k}", v) for k, v in summary["material"]["files_beside"].items()]
+    scored_with = {"scored_with_sha256": summary["scored_with_sha256"]}
+    origin = {**summary["settings"], **scored_with, **summary["versions"]}
+    rows = [(name, str(value)) for name, value in single_values(origin).items()]
     judge = [(f"judge: {k}", str(v)) for k, v in summary["judge"].items()]
     return "<h2>Settings, hashes, versions</h2>" + _table(("what", "value"), [*rows, *judge])
 

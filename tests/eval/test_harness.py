@@ -268,11 +268,14 @@ def test_compare_is_paired(tmp_path):
         compare(tmp_path / "a", tmp_path / "nothing")
     summary = tmp_path / "c" / "summary.json"
     whole = summary.read_text()
-    for name, title in (("data_sha256", "data file"), ("beside_sha256", "annotation beside it")):
-        changed = json.loads(whole)
-        changed["settings"][name] = "of other files"
-        summary.write_text(json.dumps(changed))
-        with pytest.raises(ConfigError, match=f"differ in {title} .*of other files"):
+    for changed, said in (
+        ({"data_sha256": "1"}, r"data file \(data_sha256: 0 and 1\)"),
+        ({"beside_sha256": {"m.json": "1"}}, r"beside it \(beside_sha256 of m.json: None and 1\)"),
+    ):
+        found = json.loads(whole)
+        found["settings"].update(changed)
+        summary.write_text(json.dumps(found))
+        with pytest.raises(ConfigError, match=f"differ in .*{said}"):
             compare(tmp_path / "a", tmp_path / "c")
     summary.write_text(whole)
     for file, content in (("scores.jsonl", "{"), ("scores.jsonl", None), ("summary.json", "[]")):

@@ -8,6 +8,7 @@ from sama_plugin.cli import main
 from sama_plugin.eval import harness
 from sama_plugin.eval.asking import Prediction
 from sama_plugin.eval.benchmarks import Means
+from sama_plugin.eval.hashes import files_hash, path_hash
 from sama_plugin.eval.judge import NoJudge
 from sama_plugin.eval.phrases import word_overlap
 
@@ -54,8 +55,8 @@ def test_shards_are_one_benchmark_with_types(shards, sama_data, tmp_path, monkey
 
 
 def test_the_hash_knows_every_shard(shards):
-    assert harness.files_hash(shards[:1]) == harness.file_hash(shards[0])
-    hashes = {harness.files_hash(some) for some in (shards, shards[:2], shards[::-1])}
+    assert files_hash(shards[:1]) == path_hash(shards[0])
+    hashes = {files_hash(some) for some in (shards, shards[:2], shards[::-1])}
     assert len(hashes) == 3
 
 

@@ -1,5 +1,5 @@
-"""Reading annotation files: JSON, JSON lines and pickles, with errors that name the file and the
-place.
+"""Reading annotation files: JSON, JSON lines, pickles and mask pictures, with errors that name the
+file and the place.
 
 Pickles of the original releases hold only built-in containers; the reader refuses to import
 anything, so a pickle that carries code is an error and not an execution.
@@ -16,10 +16,13 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Iterable, Iterator, Mapping, NoReturn, Optional, Sequence, Union
 
+import numpy as np
+
 from sama_plugin.atomic import atomic_path
 from sama_plugin.data import index
 from sama_plugin.errors import DataError
 from sama_plugin.media.elsewhere import is_address
+from sama_plugin.media.masks import read_png
 
 PathLike = Union[str, Path]
 
@@ -40,7 +43,8 @@ _OPENED: ContextVar[Optional[set[Path]]] = ContextVar("opened annotation files",
 
 @contextmanager
 def opened_files() -> Iterator[set[Path]]:
-    """Annotation files that are opened in the block, absolute; filled while it runs."""
+    """Annotation files, mask pictures too, that are opened in the block, absolute; filled while it
+    runs."""
     found: set[Path] = set()
     token = _OPENED.set(found)
     try:
@@ -192,6 +196,12 @@ def load_pickle(path: PathLike) -> Any:
             raise DataError(
                 f"not a plain pickle: {error}", file=str(path), reason="bad_pickle"
             ) from error
+
+
+def load_labels(path: PathLike) -> np.ndarray:
+    """Labels of a mask picture, uint8 (H, W); see `media.masks.read_png`."""
+    _note(path)
+    return read_png(path)
 
 
 def write_json(path: PathLike, content: Any) -> None:

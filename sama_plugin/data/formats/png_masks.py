@@ -94,7 +94,7 @@ def _tracks(folder: Path, library: Library, words: Mapping[str, str]) -> tuple[A
 
 def _read(file: Path) -> np.ndarray:
     try:
-        return masks.read_png(file)
+        return files.load_labels(file)
     except (SamaError, OSError, ValueError) as error:
         raise DataError(
             f"the mask cannot be read: {error}", found=str(file), reason="bad_segmentation"

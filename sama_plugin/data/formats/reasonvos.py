@@ -62,4 +62,4 @@ def _track(clip: ListedClip, folder: Path) -> MaskTrack:
         raise DataError(
             "an annotation picture is missing", found=str(lost[0]), reason="missing_mask_id"
         )
-    return clip.track([masks.encode(masks.read_png(file) > 0) for file in drawn])
+    return clip.track([masks.encode(files.load_labels(file) > 0) for file in drawn])

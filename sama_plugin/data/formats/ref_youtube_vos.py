@@ -143,7 +143,7 @@ class _Clip(ListedClip):
                     found=str(missing[0]),
                     reason="missing_mask_id",
                 )
-            labels = [mask_files.read_png(file) for file in found]
+            labels = [files.load_labels(file) for file in found]
             self._png[value] = self.track(
                 [mask_files.encode(label == int(value)) for label in labels]
             )

@@ -13,9 +13,9 @@ from typing import Any, Iterator, Mapping, Sequence, Union
 from sama_plugin.data.formats import files
 from sama_plugin.data.formats import gcg as captions
 from sama_plugin.data.formats.segmentations import read_segmentation
-from sama_plugin.data.formats.video_expressions import as_data_error, frame_size
+from sama_plugin.data.formats.video_expressions import frame_size
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report
+from sama_plugin.data.report import MALFORMED, RecordReport, Report
 from sama_plugin.dialog.sample import Media, Sample, Target, Turn
 from sama_plugin.errors import DataError
 from sama_plugin.eval import gcg
@@ -128,8 +128,8 @@ def _evaluation(data: Path, library: Library, report: Report) -> Iterator[Sample
                 for one in drawn.get(row["image_id"], [])
             ]
             targets = _targets(row["labels"], tracks)
-        except (DataError, KeyError, TypeError) as error:
-            local.drop(as_data_error(error))
+        except MALFORMED as error:
+            local.drop(error)
             continue
         # not validated: the caption of this file has no marks to count
         yield Sample(

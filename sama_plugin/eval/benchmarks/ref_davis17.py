@@ -12,9 +12,9 @@ from typing import Any, Iterator, Mapping, Sequence, Union
 
 from sama_plugin.data.formats import expressions
 from sama_plugin.data.formats.listed_clip import ListedClip, entries_of, load_mask_dictionary
-from sama_plugin.data.formats.video_expressions import as_data_error, frame_size, videos
+from sama_plugin.data.formats.video_expressions import frame_size, videos
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report, count_entries
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, count_entries
 from sama_plugin.dialog.sample import Sample
 from sama_plugin.errors import DataError
 from sama_plugin.eval.asking import Prediction
@@ -44,14 +44,14 @@ def read(
         try:
             stems = sorted(map(str, video["frames"]))
             clip = ListedClip(name, stems, library, frame_size(video))
-        except (DataError, KeyError, TypeError) as error:
-            local.drop(as_data_error(error))
+        except MALFORMED as error:
+            local.drop(error)
             continue
         for place, key in enumerate(keys, first):
             try:
                 yield _sample(name, key, video["expressions"][key], clip, dictionary, place, data)
-            except (DataError, KeyError, TypeError) as error:
-                local.drop(as_data_error(error), f"expressions[{key!r}]")
+            except MALFORMED as error:
+                local.drop(error, f"expressions[{key!r}]")
 
 
 def score(cases: Sequence[Case], predictions: Mapping[str, Prediction], means: Means) -> Scoreboard:

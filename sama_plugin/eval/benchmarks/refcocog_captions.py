@@ -11,9 +11,9 @@ from typing import Iterator, Mapping, Sequence, Union
 
 from sama_plugin.data.formats import files
 from sama_plugin.data.formats.segmentations import read_segmentation
-from sama_plugin.data.formats.video_expressions import as_data_error, frame_size
+from sama_plugin.data.formats.video_expressions import frame_size
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report
+from sama_plugin.data.report import MALFORMED, RecordReport, Report
 from sama_plugin.dialog.sample import Media, Region, Sample, Turn
 from sama_plugin.dialog.tokens import REGION_MARK
 from sama_plugin.errors import DataError
@@ -47,8 +47,8 @@ def read(
             region = Region((RegionPrompt.from_mask(0, rle),))
             turn = Turn(ASK, str(image["caption"]).strip(), (region,))
             yield Sample(str(row["id"]), media, (turn,), source=str(data)).validate()
-        except (DataError, KeyError, TypeError) as error:
-            local.drop(as_data_error(error))
+        except MALFORMED as error:
+            local.drop(error)
 
 
 def score(cases: Sequence[Case], predictions: Mapping[str, Prediction], means: Means) -> Scoreboard:

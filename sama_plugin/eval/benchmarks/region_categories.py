@@ -14,9 +14,9 @@ from typing import Any, Iterator, Mapping, Sequence, Union
 
 from sama_plugin.data.formats import files
 from sama_plugin.data.formats.segmentations import read_segmentation
-from sama_plugin.data.formats.video_expressions import as_data_error, frame_size
+from sama_plugin.data.formats.video_expressions import frame_size
 from sama_plugin.data.library import Library
-from sama_plugin.data.report import RecordReport, Report, count_entries
+from sama_plugin.data.report import MALFORMED, RecordReport, Report, count_entries
 from sama_plugin.dialog.sample import Media, Region, Sample, Turn
 from sama_plugin.dialog.tokens import REGION_MARK
 from sama_plugin.errors import DataError
@@ -44,8 +44,8 @@ def read(
         try:
             media = Media("image", library.find(record["file_name"], field="file_name"))
             pairs = _pairs(record)
-        except (DataError, KeyError, TypeError) as error:
-            local.drop(as_data_error(error))
+        except MALFORMED as error:
+            local.drop(error)
             continue
         for number, (category, annotation) in enumerate(pairs):
             try:
@@ -55,8 +55,8 @@ def read(
                 turn = Turn(ASK, category, (Region((RegionPrompt.from_mask(0, rle),)),))
                 name = f"{record['file_name']}#{number}"
                 yield Sample(name, media, (turn,), source=str(data)).validate()
-            except (DataError, KeyError, TypeError) as error:
-                local.drop(as_data_error(error), f"annotations[{number}]")
+            except MALFORMED as error:
+                local.drop(error, f"annotations[{number}]")
 
 
 def score(cases: Sequence[Case], predictions: Mapping[str, Prediction], means: Means) -> Scoreboard:
