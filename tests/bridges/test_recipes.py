@@ -25,18 +25,18 @@ HOST = {  # what the scripts of both trees parse, beside transformers' TrainingA
 }
 HOST_3_5 = {"split_annotations", "use_custom_flash_attn", "use_packed_ds", "min_num_frame"}
 HOST_3_5 |= {"max_num_frame"}
+GIVEN = {"META": "meta.json", "CONFIG": "sama.yaml", "OUTPUT_DIR": "out"}
 
 
-def line(recipe: Path, tmp_path: Path, size: str) -> list[str]:
-    """The arguments that the recipe gives to torchrun."""
+def line(recipe: Path, tmp_path: Path, *words: str, **given: str) -> list[str]:
+    """The arguments that the recipe gives to torchrun, run with `words` and variables `given`."""
     stand_in = tmp_path / "bin" / "torchrun"
     stand_in.parent.mkdir(exist_ok=True)
     stand_in.write_text('#!/bin/sh\nfor one in "$@"; do echo "$one"; done\n')
     stand_in.chmod(0o755)
-    given = {"SIZE": size, "META": "meta.json", "CONFIG": "sama.yaml", "OUTPUT_DIR": "out"}
     path = f"{stand_in.parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", recipe],
+        ["bash", recipe, *words],
         cwd=tmp_path,
         env={**os.environ, **given, "PATH": path},
         capture_output=True,
@@ -51,7 +51,7 @@ def test_flags_are_parsed(recipe, tmp_path):
     shims = pytest.importorskip("sama_plugin.hosts.internvl_chat.shims")
     training = set(shims.LegacyArguments.__dataclass_fields__)
     for size in SIZES[recipe.stem]:
-        arguments = line(recipe, tmp_path, size)
+        arguments = line(recipe, tmp_path, SIZE=size, **GIVEN)
         start = arguments.index("-m")
         assert arguments[start + 1] == "sama_plugin"
         options, rest = split_flags(arguments[start + 2 :])
@@ -67,4 +67,4 @@ def test_every_recipe_is_tested_and_unknown_sizes_are_refused(tmp_path):
     assert {recipe.stem for recipe in RECIPES} == set(SIZES)
     for recipe in RECIPES:
         with pytest.raises(AssertionError, match="SIZE=7B: one of"):
-            line(recipe, tmp_path, "7B")
+            line(recipe, tmp_path, SIZE="7B", **GIVEN)
