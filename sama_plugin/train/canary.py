@@ -2,13 +2,14 @@
 
 When a script drops the plugin's inputs, replaces the host's `forward` or compiles it, training runs
 on happily and the plugin learns nothing. So the first batches are watched: a batch with region
-slots must have gone through the region encoder, and a batch with supervised [SEG] tokens must have
-reached the mask losses.
+slots must have gone through the region encoder, a batch with supervised [SEG] tokens must have
+reached the mask losses, and no part of the loss may be infinite or NaN.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import Any, Iterator, Mapping, Optional
 
 from sama_plugin.data.batch import SamaBatch
@@ -59,6 +60,7 @@ class Canary:
         finally:
             handle.remove()
         self._check_regions(inputs, sum(encoded))
+        self._check_finite(inputs)
         self._check_masks(inputs)
 
     def _check_regions(self, inputs: Mapping[str, Any], encoded: int) -> None:
@@ -72,6 +74,19 @@ class Canary:
                 "replace or compile the host's forward after attach"
             )
         self.regions_seen = self.regions_seen or slots > 0
+
+    def _check_finite(self, inputs: Mapping[str, Any]) -> None:
+        parts = {name: float(part) for name, part in self.sama.last_losses.items()}
+        if all(math.isfinite(value) for value in parts.values()):
+            return
+        blame = "what was loaded (NaN weights, or a host in float16: use bf16)"
+        if self.steps > 1:
+            blame += ", the learning rate, or these samples (`sama data check`)"
+        raise PluginError(
+            f"micro-step {self.steps}: the loss of {_names(inputs)} is not finite: "
+            f"{', '.join(f'{name} {value:.4g}' for name, value in parts.items())}. One such step "
+            f"makes every trained weight NaN, so training stops before it. Look at {blame}"
+        )
 
     def _check_masks(self, inputs: Mapping[str, Any]) -> None:
         if not int((inputs["labels"] == self.sama.ids.seg).sum()):

@@ -154,6 +154,32 @@ def test_canary_sings_when_masks_give_no_loss(watched):
         pass
 
 
+def test_canary_sings_when_the_loss_is_not_finite(watched):
+    trainer, batch = watched
+    broken = trainer.sama.modules.seg_head[2].weight
+    kept = broken.detach().clone()
+    trainer.canary = Canary(trainer.sama)
+    message = "micro-step 1: the loss of samples grounded is not finite: text [1-9].*dice nan.*bf16"
+    try:
+        broken.data.fill_(float("nan"))
+        with pytest.raises(PluginError, match=message):
+            trainer.compute_loss(trainer.model, dict(batch))
+    finally:
+        broken.data.copy_(kept)
+
+
+@pytest.mark.parametrize(("part", "value"), [("text", "nan"), ("mask_bce", "inf")])
+def test_canary_names_every_part_that_is_not_finite(watched, part, value):
+    trainer, batch = watched
+    plain = {**batch, "input_ids": torch.zeros_like(batch["input_ids"])}
+    canary = Canary(trainer.sama)
+    canary.steps = 6
+    message = f"micro-step 7: .*{part} {value}.*learning rate"
+    with pytest.raises(PluginError, match=message), canary.watch(plain):
+        parts = {"text": 2.0, "mask_bce": 1.0, part: float(value)}
+        trainer.sama.last_losses = {name: torch.tensor(one) for name, one in parts.items()}
+
+
 def test_canary_sings_when_no_mask_is_ever_labelled(watched):
     trainer, batch = watched
     seg = torch.tensor([[trainer.sama.ids.seg]])
