@@ -118,7 +118,7 @@ def test_one_turn_on_two_frames_of_a_real_clip_then_everything_is_freed(sama_dat
 
 
 def check_sizes(sama) -> None:
-    assert millions(sama.modules) == 174
+    assert millions(sama.modules) == 176
     assert millions(sama.segmenter.module) == 224
     assert sama.adapter.width(sama.host) == 896
     assert sama.adapter.grid(sama.host) == (16, 16)
