@@ -4,9 +4,9 @@ First every prompted frame of every object is decoded without memory; then each 
 forward from its first prompted frame and backward from the same one. A frame is conditioned on all
 prompted frames, on the results of the frames just visited and on object pointers, exactly as SAM2's
 stock predictor does (and with its quirk that the backward pass also recalls the forward one's first
-frames). Objects whose recall has the same shape are computed as one batch. Results are yielded
-frame by frame, nothing older than the recall window is kept. Used by sessions, evaluation and the
-mini world.
+frames). Objects of a frame are one batch; only to their memories do they attend in groups, whose
+recall has the same shape. Results are yielded frame by frame, nothing older than the recall window
+is kept. Used by sessions, evaluation and the mini world.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sama_plugin.errors import RegionError
-from sama_plugin.segment.base import Decoded, Memory, Prompt, Recall, Segmenter
+from sama_plugin.segment.base import Decoded, FrameFeatures, Memory, Prompt, Recall, Segmenter
 from sama_plugin.segment.store import FeatureStore
 
 ABSENT_LOGIT = -1024.0
@@ -175,8 +175,8 @@ def _pass(segmenter, store, tracks, total, step, options) -> Iterator[FrameResul
         ]
         if not active:
             continue
-        for indices in _alike(tracks, active, frame, options.batch):
-            _visit(segmenter, store, [tracks[i] for i in indices], frame, step, total, options)
+        here = [tracks[index] for index in active]
+        _visit(segmenter, store, here, frame, step, total, options)
         yield _collect(tracks, active, frame)
         for index in active:
             _forget(tracks[index], frame, segmenter)
@@ -298,21 +298,35 @@ def _row(decoded: Decoded, memory: Optional[Memory], row: int) -> _Result:
 
 
 def _visit(segmenter, store, tracks: list[_Track], frame, step, total, options) -> None:
-    """Compute one frame, which nobody prompted, of tracks whose recall has the same shape."""
-    if not tracks[0].conditioning:
-        for track in tracks:
+    """Compute one frame of those of `tracks` that nobody prompted there, so many at a time.
+
+    Tracks attend to their memories in groups whose recall has the same shape; masks are decoded and
+    remembered for all groups together.
+    """
+    waiting = [track for track in tracks if frame not in track.prompted]
+    for track in waiting:
+        if not track.conditioning:
             track.visited[frame] = _nothing(track)
-        return
-    features = store.features(frame).expand(len(tracks))
-    recall = _recall(segmenter, tracks, frame, step, total)
-    conditioned = segmenter.condition(features, recall)
-    decoded = segmenter.decode(
-        conditioned, Prompt(), memoryless=False, stability_fallback=options.stability_fallback
-    )
-    decoded = _blank(decoded, options)
-    memory = _remember(segmenter, features, decoded, options, False)
-    for row, track in enumerate(tracks):
-        track.visited[frame] = _row(decoded, memory, row)
+    seen = [one for group in _alike(waiting) for one in group if one.conditioning]
+    for begin in range(0, len(seen), options.batch):
+        together = seen[begin : begin + options.batch]
+        features = store.features(frame).expand(len(together))
+        conditioned = FrameFeatures.cat(
+            [
+                segmenter.condition(
+                    store.features(frame).expand(len(group)),
+                    _recall(segmenter, group, frame, step, total),
+                )
+                for group in _alike(together)
+            ]
+        )
+        decoded = segmenter.decode(
+            conditioned, Prompt(), memoryless=False, stability_fallback=options.stability_fallback
+        )
+        decoded = _blank(decoded, options)
+        memory = _remember(segmenter, features, decoded, options, False)
+        for row, track in enumerate(together):
+            track.visited[frame] = _row(decoded, memory, row)
 
 
 def _nothing(track: _Track) -> _Result:
@@ -353,15 +367,13 @@ def _recall(segmenter, tracks: list[_Track], frame: int, step: int, total: int) 
     return Recall(tuple(memories), tuple(pointers), span)
 
 
-def _alike(tracks, active: list[int], frame: int, batch: int) -> list[list[int]]:
-    """Group the tracks that `frame` must be computed for by the frames they recall."""
-    groups: dict[tuple, list[int]] = {}
-    for index in active:
-        track = tracks[index]
-        if frame not in track.prompted:
-            visited = tuple(sorted(track.visited))
-            groups.setdefault((tuple(track.conditioning), visited), []).append(index)
-    return _cut(groups.values(), batch)
+def _alike(tracks: Iterable[_Track]) -> list[list[_Track]]:
+    """Group tracks by the frames they recall."""
+    groups: dict[tuple, list[_Track]] = {}
+    for track in tracks:
+        recalled = tuple(track.conditioning), tuple(sorted(track.visited))
+        groups.setdefault(recalled, []).append(track)
+    return list(groups.values())
 
 
 def _equal_shapes(given: list[Given], places: list[int], batch: int) -> list[list[int]]:
@@ -371,12 +383,7 @@ def _equal_shapes(given: list[Given], places: list[int], batch: int) -> list[lis
         parts = vars(item) if not isinstance(item, Tensor) else {"mask": item}
         shapes = tuple((name, None if part is None else part.shape) for name, part in parts.items())
         groups.setdefault((type(item).__name__, shapes), []).append(place)
-    return _cut(groups.values(), batch)
-
-
-def _cut(groups: Iterable[list[int]], batch: int) -> list[list[int]]:
-    """Groups in pieces of at most `batch`."""
-    return [group[n : n + batch] for group in groups for n in range(0, len(group), batch)]
+    return [group[n : n + batch] for group in groups.values() for n in range(0, len(group), batch)]
 
 
 def _collect(tracks: list[_Track], active: list[int], frame: int) -> FrameResult:

@@ -27,7 +27,6 @@ from sama_plugin.segment.propagate import (
     Given,
     ObjectPrompt,
     TrackOptions,
-    _alike,
     _collect,
     _decode_prompted,
     _forget,
@@ -101,9 +100,7 @@ class Stream:
         store = _OneFrame(self.segmenter, image)
         self._decode(store, prompts)
         active = list(range(self.objects))
-        for indices in _alike(self._tracks, active, self.frame, self.options.batch):
-            tracks = [self._tracks[i] for i in indices]
-            _visit(self.segmenter, store, tracks, self.frame, 1, self.total, self.options)
+        _visit(self.segmenter, store, self._tracks, self.frame, 1, self.total, self.options)
         result = _collect(self._tracks, active, self.frame)
         for track in self._tracks:
             _forget(track, self.frame, self.segmenter)
