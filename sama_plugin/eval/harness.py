@@ -27,6 +27,7 @@ from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Union
 from sama_plugin.atomic import atomic_path
 from sama_plugin.data.formats.files import opened_files
 from sama_plugin.data.report import Quarantine
+from sama_plugin.dialog.sample import Sample
 from sama_plugin.errors import DataError
 from sama_plugin.eval.asking import Prediction
 from sama_plugin.eval.benchmarks import SUITES, Benchmark, Means, Selection
@@ -51,6 +52,7 @@ class Material:
 
     Attributes:
         doubled: ids that occur more than once. bad: what was dropped, with the questions it held.
+        odd: what was found odd in records that were read all the same.
         home: folder of the benchmark file. files: the annotation files that were read.
         beside: SHA-256 of those that are not the benchmark's own (mask dictionaries and pictures,
             tables of instances), see `hashes_by_place`.
@@ -59,6 +61,7 @@ class Material:
     cases: list[Case]
     doubled: list[str]
     bad: list[DataError]
+    odd: list[DataError] = field(default_factory=list)
     home: Path = Path()
     files: frozenset[Path] = frozenset()
     beside: dict[str, str] = field(default_factory=dict)
@@ -69,6 +72,7 @@ class Material:
             "cases": len(self.cases),
             "videos": len(by_video(self.cases)),
             "questions_not_read": listing(records_not_read(self.bad)),
+            "odd_records": listing(records_not_read(self.odd)),
             "ids_that_occur_twice": _listing(self.doubled),
         }
 
@@ -108,6 +112,7 @@ def read_material(
     files = [Path(data)] if isinstance(data, (str, Path)) else list(map(Path, data))
     with opened_files() as opened:
         samples = [sample for file in files for sample in read(file, root, report, selection)]
+    samples = [sample for sample in samples if _has_reference(sample, name, report)]
     cases, doubled = make_cases(samples[:limit] if limit else samples)
     if not cases:
         first = f"; the first: {report.dropped[0]}" if report.dropped else ""
@@ -118,7 +123,20 @@ def read_material(
         )
     own, home = {file.absolute() for file in files}, files[0].absolute().parent
     beside = hashes_by_place(opened - own, home)
-    return Material(cases, doubled, report.dropped, home, frozenset(opened | own), beside)
+    read_files = frozenset(opened | own)
+    return Material(cases, doubled, report.dropped, report.noted, home, read_files, beside)
+
+
+def _has_reference(sample: Sample, name: str, report: Quarantine) -> bool:
+    """Whether its answer can be scored, here or on the benchmark's server; else it is listed."""
+    reference = sample.turns[-1].assistant
+    if reference is None and hasattr(SUITES.get(name), "submit"):
+        return True
+    if reference is not None and reference.strip():
+        return True
+    words = "nothing to score an answer against: no reference in the file, or no masks beside it"
+    report.drop(DataError(words, file=sample.source, record=sample.id, reason="no_reference"))
+    return False
 
 
 def answer_missing(

@@ -163,6 +163,7 @@ def _trouble(summary: Mapping[str, Any]) -> str:
         "failed, scored as empty answers": summary["failures"],
         "faulty masks, scored as empty answers": summary["faults"],
         "questions that could not be read": summary["material"]["questions_not_read"],
+        "odd records, read all the same": summary["material"]["odd_records"],
         "ids that occur twice": summary["material"]["ids_that_occur_twice"],
     }
     parts = [_table(("what", "n"), counts)] if counts else []

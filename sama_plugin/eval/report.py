@@ -28,6 +28,7 @@ def text(summary: Mapping[str, Any]) -> str:
     lines += [f"{count} {what}" for what, count in summary["counts"].items() if count]
     for name, title in (
         ("questions_not_read", "questions could not be read and are in no number"),
+        ("odd_records", "records are odd"),
         ("ids_that_occur_twice", "ids occur more than once (all kept)"),
     ):
         if material[name]["count"]:

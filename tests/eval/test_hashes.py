@@ -61,6 +61,9 @@ class Silent:
 class Benchmark:
     """Files of a clip of two frames with one object, and the command that scores it."""
 
+    FILE = "meta_expressions.json"
+    entry = {"exp": "it", "exp_text": "it", "obj_id": 1, "anno_id": [9], "type_id": 1}
+
     def __init__(self, name, folder):
         self.name, self.folder = name, folder
         self.adapter = tree(folder / "adapter", {"config.json": "{}"})
@@ -78,17 +81,22 @@ class Benchmark:
             write_png(self.folder / "Annotations" / "own_clip_1" / f"{stem}.png", mask)
             write_png(self.folder / "Annotations" / "clip" / f"{stem}.png", mask)
         self.around = {"clip": {"masks_rle": [encode(mask > 0)] * 2}}
-        entry = {"exp": "it", "exp_text": "it", "obj_id": 1, "anno_id": [9], "type_id": 1}
-        video = {"source": "own", "frames": STEMS, "expressions": {"0": entry}}
-        self.write("meta_expressions.json", {"videos": {"clip": video}})
+        video = {"source": "own", "frames": STEMS, "expressions": {"0": self.entry}}
+        self.write(self.FILE, {"videos": {"clip": video}})
         if self.name == "revos":
             self.write("mask_dict.json", {"9": [encode(mask > 0)] * 2})
 
     def write(self, name, content):
         (self.folder / name).write_text(json.dumps(content))
 
+    def change(self, how):
+        """The expressions file after `how` was done to its videos."""
+        content = json.loads((self.folder / self.FILE).read_text())
+        how(content["videos"])
+        self.write(self.FILE, content)
+
     def run(self, out):
-        data, root = self.folder / "meta_expressions.json", self.folder / "frames"
+        data, root = self.folder / self.FILE, self.folder / "frames"
         places = ["--data", str(data), "--root", str(root), "--out", str(self.folder / out)]
         return main(["eval", self.name, *places, "--adapter", str(self.adapter)])
 

@@ -53,6 +53,13 @@ def opened_files() -> Iterator[set[Path]]:
         _OPENED.reset(token)
 
 
+def note_opened(path: PathLike) -> None:
+    """Count a file among the `opened_files`; for who reads it in a way of its own."""
+    opened = _OPENED.get()
+    if opened is not None and os.path.isfile(path):
+        opened.add(Path(path).absolute())
+
+
 def load(path: PathLike) -> Any:
     """Content of a `.json` or pickle file (`.p`, `.pkl`, `.pickle`); of a large JSON file a view
     that parses entries when they are asked for (see `data.index`).
@@ -60,7 +67,7 @@ def load(path: PathLike) -> Any:
     if str(path).endswith(_PICKLES):
         return load_pickle(path)
     if os.path.isfile(path) and os.path.getsize(path) > index.LARGE:
-        _note(path)
+        note_opened(path)
         return index.open_index(path)
     return load_json(path)
 
@@ -136,7 +143,7 @@ def load_tables(path: PathLike, names: Sequence[str]) -> dict[str, list[dict[str
             )
         seen: set[Any] = set()
         for row in rows:
-            if not isinstance(row, Mapping) or "id" not in row:
+            if not isinstance(row, Mapping) or not isinstance(row.get("id"), (int, str)):
                 raise DataError(
                     "a row has no id", file=str(path), field=name, reason="missing_field"
                 )
@@ -200,7 +207,7 @@ def load_pickle(path: PathLike) -> Any:
 
 def load_labels(path: PathLike) -> np.ndarray:
     """Labels of a mask picture, uint8 (H, W); see `media.masks.read_png`."""
-    _note(path)
+    note_opened(path)
     return read_png(path)
 
 
@@ -246,14 +253,8 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _note(path: PathLike) -> None:
-    opened = _OPENED.get()
-    if opened is not None and os.path.isfile(path):
-        opened.add(Path(path).absolute())
-
-
 def _open(path: PathLike, mode: str, **options: Any) -> Any:
-    _note(path)
+    note_opened(path)
     try:
         return open(path, mode, **options)
     except OSError as error:

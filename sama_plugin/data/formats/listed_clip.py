@@ -29,6 +29,9 @@ class ListedClip:
         stems: names of the annotated frames without suffix, in the order of the mask lists.
         size: (height, width) where the file says it; otherwise that of the clip, and of the first
             mask where that is not known without opening a video.
+
+    Attributes:
+        remarks: mask lists that are longer than the list of frames, whose end is left out.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class ListedClip:
     ):
         source = _find(library, path)
         self.stems = [str(stem) for stem in stems]
+        self.remarks: list[DataError] = []
         if not self.stems:
             raise DataError("the clip lists no frames", field="frames", reason="missing_field")
         facts = library.facts(source)
@@ -65,6 +69,10 @@ class ListedClip:
                     expected=len(self.frames),
                     reason="mask_list_too_short",
                 )
+            if len(entries) > len(self.frames):
+                words = "more masks than listed frames; which frames they are of is a guess"
+                counts = {"found": len(entries), "expected": len(self.frames)}
+                self.remarks.append(DataError(words, **counts, reason="mask_list_too_long"))
         rles: dict[int, Any] = {}
         for frame, parts in zip(self.frames, zip(*lists)):
             read = [read_segmentation(part, self.size) for part in parts]

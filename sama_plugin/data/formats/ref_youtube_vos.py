@@ -16,7 +16,7 @@ from typing import Any, Iterable, Iterator, Mapping, Optional, Union
 
 from sama_plugin.data.formats import expressions, files
 from sama_plugin.data.formats.listed_clip import ListedClip, entries_of, load_mask_dictionary
-from sama_plugin.data.formats.video_expressions import videos
+from sama_plugin.data.formats.video_expressions import expressions_of, videos
 from sama_plugin.data.library import Library
 from sama_plugin.data.report import MALFORMED, RecordReport, Report, Strict, count_entries
 from sama_plugin.dialog.sample import Sample, Turn
@@ -55,23 +55,26 @@ def read(
             "no mask_dict.json or .pkl beside it", file=str(path), reason="missing_file"
         )
     if dictionary is not None:
-        _check_count(found, dictionary, path)
+        check_count(found, dictionary, path)
     counter = 0
     for name in sorted(found) if counted == "sorted" else found:
         video = found[name]
         local = RecordReport(report, str(path), name, count_entries(video, "expressions"))
-        first, counter = counter, counter + len(video.get("expressions", ()))
+        first, counter = counter, counter + count_entries(video, "expressions")
         try:
+            asked = expressions_of(video)
             clip = _Clip(name, video, Path(path).parent, library, (folders or {}).get(name, name))
         except MALFORMED as error:
             local.drop(error)
             continue
         turns = []
-        for offset, key in enumerate(sorted(video.get("expressions", ()))):
+        for offset, key in enumerate(sorted(asked)):
             try:
-                turns.append(_turn(video["expressions"][key], clip, dictionary, first + offset))
+                turns.append(_turn(asked[key], clip, dictionary, first + offset))
             except MALFORMED as error:
                 local.drop(error, f"expressions[{key!r}]")
+        for remark in clip.remarks:
+            local.note(remark)
         for start in range(0, len(turns), expressions_per_sample):
             group = tuple(turns[start : start + expressions_per_sample])
             if group[0].assistant is None:
@@ -81,7 +84,7 @@ def read(
                 yield Sample(f"{name}#{start}", clip.media, group, source=str(path)).validate()
 
 
-def _check_count(found: Mapping[str, Any], dictionary: Mapping[str, Any], path: PathLike) -> None:
+def check_count(found: Mapping[str, Any], dictionary: Mapping[str, Any], path: PathLike) -> None:
     """A running count over a list that was cut gives every later expression another one's mask."""
     asked = sum(count_entries(video, "expressions") for video in found.values())
     if len(dictionary) > asked:

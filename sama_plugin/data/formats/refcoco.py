@@ -50,8 +50,14 @@ def read(
     splits = (split,) if isinstance(split, str) else tuple(split)
     grouped: dict[Any, list] = {}
     for ref in files.load_records(path):
-        if ref.get("split") in splits:
-            grouped.setdefault(ref.get("image_id"), []).append(ref)
+        try:
+            belongs, image_id = _place(ref)
+        except MALFORMED as error:
+            count = count_entries(ref, "sentences")
+            RecordReport(report, str(path), ref.get("ref_id"), count).drop(error)
+            continue
+        if belongs in splits:
+            grouped.setdefault(image_id, []).append(ref)
     if not grouped:
         raise DataError(
             f"no reference belongs to the split {', '.join(splits)}",
@@ -77,6 +83,14 @@ def read(
                 local.drop(error)
         if media and turns:
             yield from image_samples(media, turns, expressions_per_sample, str(path))
+
+
+def _place(ref: Mapping[str, Any]) -> tuple[str, Union[int, str]]:
+    """Split and image of a reference; one that says neither is in no split, not in another one."""
+    for field, kinds in (("split", str), ("image_id", (int, str))):
+        if not isinstance(ref[field], kinds):
+            raise DataError("a field has the wrong kind", field=field, found=ref[field])
+    return ref["split"], ref["image_id"]
 
 
 def _image(number: Any, known: Mapping[Any, Any]) -> Mapping[str, Any]:
@@ -117,6 +131,8 @@ def _turns(
     elif found:
         local.note(DataError("nothing is drawn", field="ann_id", reason="all_masks_absent"))
     turns = []
+    if not isinstance(ref["sentences"], list):
+        raise DataError("no list", field="sentences", found=ref["sentences"], reason="bad_field")
     for number, sentence in enumerate(ref["sentences"]):
         text = str(sentence.get("sent") or "").strip()
         if not text:

@@ -111,6 +111,8 @@ def turn_groups(
 ) -> Iterator[list[tuple[int, Mapping[str, Any], Mapping[str, Any]]]]:
     """The conversation as numbered (question, answer) pairs, `size` at a time; no odd tail."""
     messages = record["conversation"]
+    if not isinstance(messages, list):
+        raise DataError("no list", field="conversation", found=messages, reason="bad_field")
     for field in ("obj_masks", "groundtruth"):
         if record.get(field) is None:
             raise DataError("a required field is absent", field=field, reason="missing_field")

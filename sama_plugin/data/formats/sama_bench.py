@@ -54,6 +54,8 @@ def read(
         except MALFORMED as error:
             local.drop(error)
             continue
+        for remark in clip.remarks:
+            local.note(remark)
         for name, turn in items:
             yield Sample(name, clip.media, (turn,), source=str(path)).validate()
 

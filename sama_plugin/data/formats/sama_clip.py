@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Mapping, Optional, Sequence, Union
 
+from sama_plugin.data.formats import files
 from sama_plugin.data.formats.listed_clip import load_mask_dictionary
 from sama_plugin.data.formats.segmentations import RLE, read_segmentation, resize_nearest
 from sama_plugin.data.library import Library
@@ -44,6 +45,7 @@ class SamaClip:
         known: annotation ids the record may use (`anno_map`).
         lenient: benchmark rules: masks of another size are resized, missing frames are empty.
         read: masks of the objects asked for so far, one entry an annotated frame.
+        remarks: what those rules had to do.
     """
 
     media: Media
@@ -54,6 +56,7 @@ class SamaClip:
     known: frozenset[str]
     lenient: bool
     read: dict[str, list[Optional[RLE]]] = field(default_factory=dict)
+    remarks: list[DataError] = field(default_factory=list)
 
     def track(self, ids: Sequence[Any]) -> MaskTrack:
         """Masks over time of the union of annotation ids."""
@@ -108,11 +111,20 @@ class SamaClip:
                     expected=len(self.frames),
                     reason="mask_list_too_short",
                 )
+            words = "an annotation has fewer masks than the clip has frames; the rest is empty"
+            self._remark(words, len(found), len(self.frames), "mask_list_too_short")
             found += [None] * (len(self.frames) - len(found))
         if not self.lenient:
             return [read_segmentation(entry, self.size) for entry in found]
         rles = [read_segmentation(entry) for entry in found]
-        return [resize_nearest(rle, self.size) if rle and self.size else rle for rle in rles]
+        if self.size is None:
+            return rles
+        for size in sorted({tuple(rle["size"]) for rle in rles if rle} - {self.size}):
+            self._remark("masks are resized to the clip", size, self.size, "size_mismatch")
+        return [resize_nearest(rle, self.size) if rle else rle for rle in rles]
+
+    def _remark(self, message: str, found: Any, expected: Any, reason: str) -> None:
+        self.remarks.append(DataError(message, found=found, expected=expected, reason=reason))
 
 
 def open_clip(
@@ -163,9 +175,10 @@ class Dictionaries:
 
     def of(self, video: str) -> Mapping[str, Any]:
         """The dictionary for a video path: the first dataset whose name the path holds decides."""
-        if not isinstance(self.source, Mapping) and Path(self.source).is_file():
-            return _load_dictionary(*_version(str(self.source)))
-        return _load_dictionary(*_version(self._file(dataset_of(video))))
+        one = not isinstance(self.source, Mapping) and Path(self.source).is_file()
+        path = str(self.source) if one else self._file(dataset_of(video))
+        files.note_opened(path)  # it may be known from before
+        return _load_dictionary(*_version(path))
 
     def _file(self, dataset: str) -> str:
         if isinstance(self.source, Mapping):

@@ -19,7 +19,6 @@ from sama_plugin.data.report import (
     RecordReport,
     Report,
     Strict,
-    as_data_error,
     count_entries,
 )
 from sama_plugin.dialog.sample import Sample, Turn
@@ -27,7 +26,7 @@ from sama_plugin.errors import DataError
 
 Dictionary = Mapping[str, Sequence[Any]]
 
-__all__ = ["as_data_error", "frame_size", "read", "videos"]
+__all__ = ["expressions_of", "frame_size", "read", "videos"]
 
 
 def read(
@@ -56,21 +55,21 @@ def read(
     for name, video in videos(path).items():
         local = RecordReport(report, str(path), name, count_entries(video, "expressions"))
         try:
-            size = frame_size(video)
+            asked, size = expressions_of(video), frame_size(video)
             folder = (folders or {}).get(name, name)
             clip = ListedClip(folder, sorted(map(str, video["frames"])), library, size)
         except MALFORMED as error:
             local.drop(error)
             continue
         turns = []
-        for key in sorted(video.get("expressions", {})):
-            entry = video["expressions"][key]
+        for key in sorted(asked):
             try:
-                turns.append(
-                    (key, _turn(entry, clip, dictionary), (kinds or {}).get(entry.get("type_id")))
-                )
+                turn, kind = _turn(asked[key], clip, dictionary), asked[key].get("type_id")
+                turns.append((key, turn, (kinds or {}).get(kind)))
             except MALFORMED as error:
                 local.drop(error, f"expressions[{key!r}]")
+        for remark in clip.remarks:
+            local.note(remark)
         yield from _samples(name, clip, turns, expressions_per_sample, str(path))
 
 
@@ -85,6 +84,20 @@ def videos(path: files.PathLike) -> Mapping[str, Any]:
             found=type(found).__name__,
             expected="a mapping from video name to expressions and frames",
             reason="missing_field",
+        )
+    return found
+
+
+def expressions_of(video: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The expressions of a video by id; none is an empty mapping, not an absent one."""
+    found = video["expressions"]
+    if not isinstance(found, Mapping):
+        raise DataError(
+            "the video has no expressions",
+            field="expressions",
+            found=type(found).__name__,
+            expected="a mapping from id to expression",
+            reason="bad_field",
         )
     return found
 
@@ -107,8 +120,12 @@ def _turn(entry: Mapping[str, Any], clip: ListedClip, dictionary: Optional[Dicti
         raise DataError("the expression is empty", reason="empty_expression")
     if dictionary is None:
         return expressions.turn(expression, None, answered=False)
-    if entry.get("anno_id") is None:
-        raise DataError("the expression has no anno_id", reason="missing_field")
+    if not isinstance(entry.get("anno_id"), list):
+        raise DataError(
+            "anno_id is no list of annotation ids",
+            found=entry.get("anno_id"),
+            reason="missing_field",
+        )
     if not entry["anno_id"]:
         return expressions.absent(expression)
     lists = [entries_of(dictionary, number) for number in entry["anno_id"]]

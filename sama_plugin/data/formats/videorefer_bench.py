@@ -78,6 +78,9 @@ def parse(
     media = Media("video", library.find(record["video"]))
     keep = _single_frame(record) if mode == "single" else None
     regions = read_objects(record, annotation, media, library, report, keep)
+    if not all(region.prompts for region in regions):
+        words = f"an object has no mask on frame {keep}; it is asked about as not there"
+        report.note(DataError(words, field="annotation", reason="all_masks_absent"))
     turn = Turn(question, answer, tuple(regions))
     tags = (record["type"],) if record.get("type") else ()
     return Sample(str(record.get("id")), media, (turn,), source=source, tags=tags).validate()

@@ -12,7 +12,8 @@ from typing import Any, Iterator, Mapping, Sequence, Union
 
 from sama_plugin.data.formats import expressions
 from sama_plugin.data.formats.listed_clip import ListedClip, entries_of, load_mask_dictionary
-from sama_plugin.data.formats.video_expressions import frame_size, videos
+from sama_plugin.data.formats.ref_youtube_vos import check_count
+from sama_plugin.data.formats.video_expressions import expressions_of, frame_size, videos
 from sama_plugin.data.library import Library
 from sama_plugin.data.report import MALFORMED, RecordReport, Report, count_entries
 from sama_plugin.dialog.sample import Sample
@@ -35,23 +36,26 @@ def read(
     """One sample an expression."""
     library, found = Library(root), videos(data)
     dictionary = load_mask_dictionary(_beside(Path(data)))
+    check_count(found, dictionary, data)
     number = 0
     for name in sorted(found):
         video = found[name]
         local = RecordReport(report, str(data), name, count_entries(video, "expressions"))
-        keys = sorted(video.get("expressions", {}))
-        first, number = number, number + len(keys)
+        first, number = number, number + count_entries(video, "expressions")
         try:
+            asked = expressions_of(video)
             stems = sorted(map(str, video["frames"]))
             clip = ListedClip(name, stems, library, frame_size(video))
         except MALFORMED as error:
             local.drop(error)
             continue
-        for place, key in enumerate(keys, first):
+        for place, key in enumerate(sorted(asked), first):
             try:
-                yield _sample(name, key, video["expressions"][key], clip, dictionary, place, data)
+                yield _sample(name, key, asked[key], clip, dictionary, place, data)
             except MALFORMED as error:
                 local.drop(error, f"expressions[{key!r}]")
+        for remark in clip.remarks:
+            local.note(remark)
 
 
 def score(cases: Sequence[Case], predictions: Mapping[str, Prediction], means: Means) -> Scoreboard:
@@ -68,8 +72,10 @@ def _sample(
     number: int,
     data: Union[str, Path],
 ) -> Sample:
-    track = clip.track(entries_of(dictionary, number))
-    turn = expressions.turn(str(entry["exp"]), track)
+    expression = str(entry["exp"] or "").strip()
+    if not expression:
+        raise DataError("the expression is empty", reason="empty_expression")
+    turn = expressions.turn(expression, clip.track(entries_of(dictionary, number)))
     return Sample(f"{name}#{key}", clip.media, (turn,), source=str(data)).validate()
 
 

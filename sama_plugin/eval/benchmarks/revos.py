@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any, Iterator, Mapping, Optional, Sequence, Union
+from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Union
 
 from sama_plugin.data.formats import revos
 from sama_plugin.data.formats.listed_clip import entries_of, load_mask_dictionary
@@ -41,13 +41,21 @@ HEADLINE = ("J&F", "corrected")
 FOREGROUND, DICTIONARIES = "mask_dict_foreground.json", ("mask_dict.json", "mask_dict.pkl")
 STORED = {"": 255, " (Sa2VA)": 1}
 """What the released scripts' prediction files hold for the object."""
+Loader = Callable[[str], tuple[Mapping[str, Any], Mapping[str, Sequence[Any]]]]
+"""An expressions file to its videos and its mask dictionary."""
 
 
 def read(
     data: Union[str, Path], root: Union[str, Path], report: Report, selection: Selection
 ) -> Iterator[Sample]:
     """One sample an expression, tagged "referring", "reasoning" or "no target"."""
-    return revos.read(data, root, report=report, expressions_per_sample=1)
+    for sample in revos.read(data, root, report=report, expressions_per_sample=1):
+        if sample.tags:
+            yield sample
+        else:
+            known = ", ".join(f"{number} ({kind})" for number, kind in revos.KINDS.items())
+            place = {"file": str(data), "record": sample.id, "field": "type_id"}
+            report.drop(DataError("no known kind", **place, expected=known, reason="bad_field"))
 
 
 def score(cases: Sequence[Case], predictions: Mapping[str, Prediction], means: Means) -> Scoreboard:
@@ -56,13 +64,14 @@ def score(cases: Sequence[Case], predictions: Mapping[str, Prediction], means: M
     known = answered(cases, board)
     grounds = _foregrounds(known, board)
     values: dict[tuple[str, str], dict[str, float]] = {}
+    load = functools.lru_cache(maxsize=2)(_file)
     for case in known:
         tracks = predictions[case.key].tracks
         ground = grounds.get(case.sample.id.rpartition("#")[0])
         scores = mask_scores(board, case, tracks, ground)
         _keep(values, "corrected", case, _both(scores.means() if scores else dict(J=1, F=1)), "")
         for suffix, stored in STORED.items():
-            found = _released(case, tracks[:1], ground, stored)
+            found = _released(case, load, tracks[:1], ground, stored)
             _keep(values, "released", case, {m: _rounded(v) for m, v in found.items()}, suffix)
         add_absence(board, case, tracks)
     _fill(board, known, values)
@@ -87,7 +96,7 @@ def _fill(board: Scoreboard, cases: Sequence[Case], values: Mapping) -> None:
 
 
 def _released(
-    case: Case, found: Found, ground: Optional[Sequence[Any]], stored: int
+    case: Case, load: Loader, found: Found, ground: Optional[Sequence[Any]], stored: int
 ) -> dict[str, float]:
     """One expression as the public scripts read it; masks of another size are no mask."""
     frames, wanted = scored_frames(case, found), wanted_tracks(case)
@@ -95,7 +104,7 @@ def _released(
         return _both({"J": 1.0, "F": 1.0})
     size = (wanted or list(found))[0].size
     found = [track for track in found if track.size == size]
-    objects = block_of(_objects(case), size)
+    objects = block_of(_objects(case, load), size)
     around = None if ground is None else block_of([ground], size)
 
     def part(places: Sequence[int]) -> rvos.ExpressionScore:
@@ -107,15 +116,14 @@ def _released(
     return _both(in_blocks(len(frames), part).means())
 
 
-def _objects(case: Case) -> list[list[Any]]:
+def _objects(case: Case, load: Loader) -> list[list[Any]]:
     """Masks of every object of an expression, one entry a listed frame."""
     video, _, key = case.sample.id.rpartition("#")
-    record, dictionary = _file(case.sample.source)
+    record, dictionary = load(case.sample.source)
     ids = record[video]["expressions"][key].get("anno_id") or ()
     return [[read_segmentation(one) for one in entries_of(dictionary, n)] for n in ids]
 
 
-@functools.lru_cache(maxsize=2)
 def _file(source: str) -> tuple[Mapping[str, Any], Mapping[str, Sequence[Any]]]:
     files = [Path(source).with_name(name) for name in DICTIONARIES]
     return videos(source), load_mask_dictionary(next(file for file in files if file.is_file()))
