@@ -131,6 +131,12 @@ def spoil(kind: str, folder) -> None:
         described = json.loads((folder / "config.json").read_text())
         described["text_config"]["hidden_size"] *= 2
         (folder / "config.json").write_text(json.dumps(described))
+    elif kind == "a layer too many":
+        described = json.loads((folder / "config.json").read_text())
+        text = described["text_config"]
+        text["num_hidden_layers"] -= 1
+        text["layer_types"] = text["layer_types"][:-1]
+        (folder / "config.json").write_text(json.dumps(described))
     else:
         state = load_file(file)
         del state[next(name for name in state if name.endswith("layers.0.mlp.down_proj.weight"))]
@@ -143,6 +149,7 @@ def spoil(kind: str, folder) -> None:
         ("truncated", "nor a checkpoint that transformers can load"),
         ("other width", "nor a checkpoint that transformers can load"),
         ("a tensor missing", "lacks 1 tensor(s) of a InternVLForConditionalGeneration: model.lang"),
+        ("a layer too many", "has no place for: model.language_model.layers.1.input_layernorm.w"),
     ],
 )
 @pytest.mark.parametrize("verb", ["merge", "export"])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sama_plugin.errors import HostError
-from sama_plugin.hosts.damage import UNLOADABLE
+from sama_plugin.hosts.damage import UNLOADABLE, load_whole
 
 MODEL_TYPE = "internvl_chat"
 PREFIX = "remote_code:"
@@ -31,7 +31,8 @@ def load(path: str, **options: Any) -> tuple[Any, Any]:
         options: of `from_pretrained` (`torch_dtype`, `quantization_config`, ...).
 
     Raises:
-        HostError: the prefix is missing, or the folder does not hold the code.
+        HostError: the prefix is missing, the folder does not hold the code, or its tensors are not
+        those of the model.
     """
     if not path.startswith(PREFIX):
         raise HostError(
@@ -51,7 +52,7 @@ def load(path: str, **options: Any) -> tuple[Any, Any]:
         )
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=True, use_fast=False)
-        model = AutoModel.from_pretrained(path, trust_remote_code=True, **options)
+        model = load_whole(path, AutoModel, trust_remote_code=True, **options)
     except UNLOADABLE as error:
         raise HostError(f"cannot load {path} with the code it brings: {error}") from error
     return model, tokenizer

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 from sama_plugin.errors import HostError
 from sama_plugin.hosts.base import find_adapter
@@ -57,4 +59,27 @@ def test_a_folder_without_its_code_says_what_to_copy(folder):
     del config["auto_map"]
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(HostError, match="copy the .*py files and the auto_map"):
+        load_host(f"{PREFIX}{folder}")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("language_model.model.layers.0.mlp.gate_proj.bias", "has no place for: language_model.m"),
+        ("vision_model.embeddings.position_ids", None),  # a buffer that older versions saved
+        ("language_model.lm_head.weight", "lacks 1 tensor"),
+    ],
+)
+def test_its_tensors_are_those_of_the_model(folder, name, words):
+    file = folder / "model.safetensors"
+    state = load_file(file)
+    if name in state:
+        del state[name]
+    else:
+        state[name] = torch.zeros(4)
+    save_file(state, file, metadata={"format": "pt"})
+    if words is None:
+        load_host(f"{PREFIX}{folder}")
+        return
+    with pytest.raises(HostError, match=words):
         load_host(f"{PREFIX}{folder}")
