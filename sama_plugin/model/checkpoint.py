@@ -2,8 +2,8 @@
 checkpoint format.
 
     sama_adapter/
-      config.json          widths, LLM family, token strings, wording, [SEG] convention, compat,
-      segmenter, settings
+      config.json          widths, LLM family, token strings, wording, [SEG] convention, segmenter,
+                           settings
       modules.safetensors  region encoder, aggregator, token rows, [SEG] head, mask decoder copy
       vocabulary.txt       BERT's word pieces, where the aggregator reads those
       lora.safetensors     LoRA under canonical names: layers.<n>.<q|k|v|o|gate|up|down>.<A|B>
@@ -47,26 +47,21 @@ def save_adapter(
     folder: Union[str, Path],
     *,
     peft_model: Any = None,
-    state: Optional[Mapping[str, Tensor]] = None,
-    dtype: Optional[torch.dtype] = None,
     notes: str = "",
 ) -> Path:
     """Write `folder` (usually named `sama_adapter`) atomically; PEFT files go to its parent when
-    `peft_model` is given.
+    `peft_model` is given. Sharded parameters must be whole (`sharding.py`).
 
     Args:
-        state: gathered state dict of the whole (wrapped) model, for sharded training; by default
-            read from the modules.
-        dtype: store floating tensors in this type, e.g. `torch.float16` for shipping.
         notes: text for the model card (data, steps, scores).
     """
     from safetensors.torch import save_file
 
-    modules, lora = _module_tensors(sama, state), _lora_tensors(sama, state)
+    lora = split(sama, language_lora(sama), settings_in_use(sama))
     with atomic_dir(folder) as temporary:
-        save_file(_stored(modules, dtype), temporary / MODULES)
+        save_file(_stored(sama.modules.state_dict()), temporary / MODULES)
         if lora:
-            save_file(_stored(lora, dtype), temporary / LORA)
+            save_file(_stored(lora), temporary / LORA)
         if sama.config.aggregator.vocabulary is not None:
             shutil.copyfile(sama.config.aggregator.vocabulary, temporary / VOCABULARY)
         (temporary / "config.json").write_text(
@@ -74,9 +69,7 @@ def save_adapter(
         )
         (temporary / "README.md").write_text(_card(sama, notes))
     if peft_model is not None and hasattr(peft_model, "peft_config"):
-        peft_model.save_pretrained(
-            str(Path(folder).parent), save_embedding_layers=False, state_dict=state
-        )
+        peft_model.save_pretrained(str(Path(folder).parent), save_embedding_layers=False)
     return Path(folder)
 
 
@@ -125,8 +118,7 @@ def load_adapter(sama: SamaModel, folder: Union[str, Path]) -> Any:
 
     Raises:
         CheckpointError: other width, LLM family, tokens, module shapes or number of layers, or a
-            damaged file. Nothing
-            is changed in that case.
+            damaged file. Nothing is changed in that case.
     """
     folder = Path(folder)
     described = read_description(folder)
@@ -145,45 +137,14 @@ def load_adapter(sama: SamaModel, folder: Union[str, Path]) -> Any:
     return model
 
 
-def _module_tensors(sama: SamaModel, state: Optional[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    if state is None:
-        return dict(sama.modules.state_dict())
-    found = {}
-    for name, tensor in state.items():
-        head, separator, tail = name.partition("sama.")
-        if separator and (not head or head.endswith(".")):
-            found[tail] = tensor
-    missing = set(sama.modules.state_dict()) - set(found)
-    if missing:
-        raise CheckpointError(
-            f"the gathered state lacks plugin tensors: {', '.join(sorted(missing)[:5])}"
-        )
-    return found
-
-
-def _lora_tensors(sama: SamaModel, state: Optional[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    layers = language_lora(sama)
-    if state is not None:
-        layers = {
-            name: tuple(_gathered(state, f"{name}.lora_{letter}.default.weight") for letter in "AB")
-            for name in layers
-        }
-    return split(sama, layers, settings_in_use(sama))
-
-
-def _gathered(state: Mapping[str, Tensor], suffix: str) -> Tensor:
-    weight = next((value for key, value in state.items() if key.endswith(suffix)), None)
-    if weight is None:
-        raise CheckpointError(f"the gathered state lacks LoRA tensor {suffix}")
-    return weight
-
-
 def _other_ranks(settings: LoraSettings, joined: Mapping[str, Any]) -> dict[str, int]:
     ranks = {name: down.shape[0] for name, (down, _) in joined.items()}
     return {name: rank for name, rank in ranks.items() if rank != settings.r}
 
 
-def _stored(tensors: Mapping[str, Tensor], dtype: Optional[torch.dtype]) -> dict[str, Tensor]:
+def _stored(
+    tensors: Mapping[str, Tensor], dtype: Optional[torch.dtype] = None
+) -> dict[str, Tensor]:
     return {
         name: (value.detach().to(dtype) if dtype and value.is_floating_point() else value.detach())
         .cpu()

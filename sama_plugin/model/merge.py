@@ -46,7 +46,7 @@ class Merged:
         )
 
 
-def merge(sama: SamaModel, model: Optional[nn.Module], folder: Path, notes: str = "") -> Merged:
+def merge(sama: SamaModel, model: Optional[nn.Module], folder: Path) -> Merged:
     """Fold LoRA and rows, write the plugin without LoRA to `folder`/sama_adapter, detach.
 
     Args:
@@ -62,7 +62,7 @@ def merge(sama: SamaModel, model: Optional[nn.Module], folder: Path, notes: str 
     if lora:
         model.merge_and_unload()
     sama.host.requires_grad_(False)
-    save_adapter(sama, folder / FOLDER, notes=notes)
+    save_adapter(sama, folder / FOLDER)
     adapter, modules, ids = sama.adapter, sama.modules, sama.ids.in_order()
     host = unwrap(sama.detach())
     untied = _untie(host, adapter)

@@ -4,20 +4,17 @@ Taps are hooks installed once, at attach. They return at once, same bits, until 
 then
 
 1. *visual* keeps every frame's projected tokens and hands on only the rows the language model
-reads,
+   reads,
 2. *rows* replaces the vectors of our token ids at the input embedding, and our columns of the
-logits (appending them
-   when the ids lie past the host's table; the host is never resized),
+   logits (appending them when the ids lie past the host's table; the host is never resized),
 3. *decoder* overwrites region and context placeholders (and image placeholders, when the session
-already holds the
-   frames' tokens) in `inputs_embeds`; the sequence length never changes,
+   already holds the frames' tokens) in `inputs_embeds`; the sequence length never changes,
 4. *head* reads the final hidden states, which are the input of the output embedding; those at
-visual tokens are kept for pointing. States after the frames look at them again before the head uses
-them.
+   visual tokens are kept for pointing. States after the frames look at them again before the head
+   uses them.
 
-Slots are found by the ids seen at the embedding in the same forward pass. When the call ends, slots
-written must equal
-slots planned. Used by `attach.py` (training) and `generate.py` (inference).
+Slots are found by the ids seen at the embedding in the same forward pass; their number must be that
+of the vectors. Used by `attach.py` (training) and `generate.py` (inference).
 """
 
 from __future__ import annotations
@@ -44,21 +41,16 @@ class Call:
     """
 
     batch: Optional[SamaBatch]
-    cache: Optional[VisualCache] = (
-        None  # frames encoded before; then no pixels are expected in this call
-    )
-    planned: tuple[int, int] = (0, 0)  # (region slots, context slots) this call must fill
+    cache: Optional[VisualCache] = None  # frames encoded before; then no pixels are expected
     ids: Optional[Tensor] = None  # (B, L) of the forward pass under way
     visual: Optional[VisualRows] = None  # all NF frames, where this call encoded them
-    states: list[Tensor] = field(
-        default_factory=list
-    )  # final hidden states, one tensor a forward pass
+    states: list[Tensor] = field(default_factory=list)  # final hidden ones, of each forward pass
     read: Optional[ReadFrames] = None  # frames as the language model read them in this call
     shown: Optional[Seen] = None  # those an earlier call of this conversation read
     looking: Optional[Looking] = None  # either, as places to look at
     looks: bool = True  # False for answers of the host without what the plugin has learned
     positions: Optional[Tensor] = None  # of the tokens, where the host was given them
-    written: tuple[int, int] = (0, 0)
+    written: tuple[int, int] = (0, 0)  # region slots and context slots
     router: Optional[tuple[Tensor, ...]] = None  # of a mixture of experts that reports it
     reading_question: bool = False
 
@@ -85,19 +77,13 @@ class Taps:
         image_id: int,
         scale: float = 1.0,
     ):
-        self.model, self.adapter, self.modules, self.ids, self.image_id = (
-            model,
-            adapter,
-            modules,
-            ids,
-            image_id,
-        )
+        self.model, self.adapter, self.modules = model, adapter, modules
+        self.ids, self.image_id = ids, image_id
         self.call: Optional[Call] = None
         self.scale = scale
         self.head: Head = adapter.head(model)
-        self.table = adapter.output_embeddings(model).weight.shape[0]
-        self.input_table = adapter.input_embeddings(model).weight.shape[0]
         embedding, head = adapter.input_embeddings(model), adapter.output_embeddings(model)
+        self.input_table, self.table = embedding.weight.shape[0], head.weight.shape[0]
         self._handles = [
             adapter.tap_visual(model, self._on_visual),
             embedding.register_forward_pre_hook(self._on_ids),
@@ -156,13 +142,9 @@ class Taps:
         embeds = kwargs.get("inputs_embeds")
         if call is None or embeds is None or call.batch is None or len(call.states):
             return None
-        visual = (
-            call.features
-            if call.features is not None
-            else call.cache.features
-            if call.cache
-            else None
-        )
+        visual = call.features
+        if visual is None and call.cache is not None:
+            visual = call.cache.features
         question = self._question(call)
         region, context, idle = self.modules.slots(visual, call.batch, question, call.cache)
         if call.features is None and call.cache is not None:
