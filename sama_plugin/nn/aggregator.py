@@ -19,7 +19,6 @@ from sama_plugin.nn.focus import Focus
 from sama_plugin.nn.injection import ContextInjection
 from sama_plugin.nn.layout import lay_out
 from sama_plugin.nn.question import HostQuestion, WordpieceQuestion, write_region_rows
-from sama_plugin.nn.region import output_norm
 from sama_plugin.nn.spatial import SpatialQFormer, TimeEmbedding
 from sama_plugin.nn.temporal import TemporalQFormer
 from sama_plugin.registry import Registry
@@ -133,9 +132,20 @@ def build_aggregator(config: Any, width: int, output_scale: Optional[float] = No
 
     Args:
         config: an `AggregatorConfig`.
-        output_scale: size of the host's embeddings, see `region.output_norm`; None as released.
+        output_scale: size of the host's embeddings, see `output_norm`; None as released.
     """
     return AGGREGATORS.get(config.kind)(config, width, output_scale)
+
+
+def output_norm(width: int, scale: Optional[float]) -> nn.Module:
+    """LayerNorm whose learned gain starts at `scale`, the standard deviation of the host's input
+    embeddings, so that context tokens have the host's size; the identity when `scale` is None.
+    """
+    if scale is None:
+        return nn.Identity()
+    norm = nn.LayerNorm(width)
+    nn.init.constant_(norm.weight, scale)
+    return norm
 
 
 def build_no_aggregator(config: Any, width: int, output_scale: Optional[float]) -> AggregatorNone:

@@ -7,12 +7,7 @@ own beside their importers.
 
 from __future__ import annotations
 
-from typing import Mapping, Optional, Sequence
-
-import torch
-from torch import Tensor, nn
-
-from sama_plugin.errors import CheckpointError
+from typing import Optional, Sequence
 
 PARTS = (
     ("aggregator.spatial.project.", "vlm2spatial_Qformer_proj."),
@@ -68,45 +63,6 @@ def our_name(released: str) -> Optional[str]:
     return _translate(released, _turned(PARTS), _turned(LAYER))
 
 
-def load_released(
-    modules: nn.Module, tensors: Mapping[str, Tensor], parts: Sequence[str] = ("",)
-) -> list[str]:
-    """Copy released weights into `modules`.
-
-    Two things are left out on purpose: `position_ids`, a buffer that counts from zero, and the text
-    feed-forward of the last temporal layer, whose result nothing reads.
-
-    Args:
-        modules: a module with children `region`, `aggregator`, `seg_head`, or some of them.
-        tensors: released name to tensor; names of other parts of the model are passed over.
-        parts: prefixes of our names; only parameters under one of them are loaded.
-
-    Returns:
-        Our parameters under `parts` that the released model does not have; they keep their values.
-
-    Raises:
-        CheckpointError: a parameter is missing, left over or of another shape.
-    """
-    ours = {n: p for n, p in modules.named_parameters() if n.startswith(tuple(parts))}
-    found = {name: t for key, t in tensors.items() if (name := our_name(key)) is not None}
-    found = {name: t for name, t in found.items() if name.startswith(tuple(parts))}
-    new = [name for name in ours if released_name(name) is None]
-    _complain("lacks", [n for n in ours if n not in found and n not in new])
-    _complain(
-        "has more than we hold:", [n for n in found if n not in ours and not _unread(n, ours)]
-    )
-    for name in ours.keys() & found.keys():
-        if ours[name].shape != found[name].shape:
-            raise CheckpointError(
-                f"{released_name(name)} has shape {tuple(found[name].shape)} in the checkpoint, "
-                f"{name} has {tuple(ours[name].shape)}; set the sizes in the config to the "
-                "checkpoint's"
-            )
-        with torch.no_grad():
-            ours[name].copy_(found[name])
-    return new
-
-
 def _translate(name: str, parts: Sequence, layer: Sequence) -> Optional[str]:
     for prefix, target in parts:
         if not name.startswith(prefix):
@@ -122,19 +78,3 @@ def _translate(name: str, parts: Sequence, layer: Sequence) -> Optional[str]:
 
 def _turned(table: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     return tuple((theirs, ours) for ours, theirs in table)
-
-
-def _unread(name: str, ours: Mapping[str, Tensor]) -> bool:
-    layers, _, rest = name.partition(".layers.")
-    number, _, inside = rest.partition(".")
-    higher = f"{layers}.layers.{int(number) + 1}." if number.isdigit() else name
-    return inside.startswith("text_ffn.") and not any(n.startswith(higher) for n in ours)
-
-
-def _complain(what: str, names: Sequence[str]) -> None:
-    if names:
-        shown = ", ".join(f"{name} ({released_name(name)})" for name in sorted(names)[:4])
-        raise CheckpointError(
-            f"the checkpoint {what} {shown}{f' and {len(names) - 4} more' * (len(names) > 4)}; "
-            "layer counts and `aggregator.question` must be those of the checkpoint"
-        )

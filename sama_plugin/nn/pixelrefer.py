@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sama_plugin.nn.clustering import cluster
 from sama_plugin.nn.merging import average
 from sama_plugin.nn.pooling import mask_pool
-from sama_plugin.nn.region import RegionTokens, output_norm
+from sama_plugin.nn.region import RegionTokens
 from sama_plugin.nn.videorefer import QuestionRows, ResidualMlp, with_absent
 
 
@@ -26,7 +26,7 @@ class PixelReferRegionEncoder(nn.Module):
 
     Args:
         width: C. hidden: h of the aggregator. shape_size, shape_hidden: as in `SamaRegionEncoder`.
-        cells: n. output_scale: size of the host's embeddings, see `output_norm`.
+        cells: n.
     """
 
     def __init__(
@@ -36,7 +36,6 @@ class PixelReferRegionEncoder(nn.Module):
         shape_size: int,
         shape_hidden: int,
         cells: int,
-        output_scale: Optional[float] = None,
     ):
         super().__init__()
         self.cells = cells
@@ -44,7 +43,6 @@ class PixelReferRegionEncoder(nn.Module):
         self.feat_linear = ResidualMlp(width)
         self.rows = QuestionRows(width, hidden, shape_size, shape_hidden)
         self.absent = nn.Parameter(torch.randn(1, width) * 0.02)
-        self.output = output_norm(width, output_scale)
         nn.init.zeros_(self.place.weight)
         nn.init.zeros_(self.place.bias)
 
@@ -86,13 +84,11 @@ class PixelReferRegionEncoder(nn.Module):
         tokens = with_absent(self.feat_linear(merged), of_group, self.absent, regions)
         pooled, area = mask_pool(features[entry_row], entry_weights)  # (M, C), (M,)
         rows = self.rows(pooled, area, entry_shape, entry_owner, regions)
-        return RegionTokens(self.output(tokens), rows)
+        return RegionTokens(tokens, rows)
 
 
-def build_pixelrefer(
-    config: Any, width: int, hidden: int, output_scale: Optional[float]
-) -> PixelReferRegionEncoder:
+def build_pixelrefer(config: Any, width: int, hidden: int) -> PixelReferRegionEncoder:
     """Sizes from a `RegionConfig`."""
     return PixelReferRegionEncoder(
-        width, hidden, config.shape_size, config.shape_hidden, config.cells, output_scale
+        width, hidden, config.shape_size, config.shape_hidden, config.cells
     )

@@ -35,7 +35,6 @@ class QFormer(nn.Module):
         memory_width: E, width of the memory that query rows cross-attend to.
         cross_frequency: layer i cross-attends if i % cross_frequency == 0.
         text_layers: the first so many layers have a text feed-forward; 0 when no text goes in.
-        dropout: on embeddings, attention and sub-layer outputs.
     """
 
     def __init__(
@@ -47,19 +46,15 @@ class QFormer(nn.Module):
         memory_width: int,
         cross_frequency: int,
         text_layers: int,
-        dropout: float = 0.0,
     ):
         super().__init__()
         self.norm = nn.LayerNorm(hidden, eps=EPS)
-        self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
             QFormerLayer(
-                Attention(hidden, heads, hidden, dropout),
-                Attention(hidden, heads, memory_width, dropout)
-                if i % cross_frequency == 0
-                else None,
-                FeedForward(hidden, ffn, dropout),
-                FeedForward(hidden, ffn, dropout) if i < text_layers else None,
+                Attention(hidden, heads, hidden),
+                Attention(hidden, heads, memory_width) if i % cross_frequency == 0 else None,
+                FeedForward(hidden, ffn),
+                FeedForward(hidden, ffn) if i < text_layers else None,
             )
             for i in range(layers)
         )
@@ -85,7 +80,7 @@ class QFormer(nn.Module):
         Returns:
             (B, Q, h), or (B, Q+L, h) if the last layer has a text feed-forward.
         """
-        rows = self.dropout(self.norm(rows))
+        rows = self.norm(rows)
         row_bias, memory_bias = key_bias(row_mask, rows), key_bias(memory_mask, rows)
         for layer in self.layers:
             rows = layer(rows, queries, memory, row_bias, memory_bias)
@@ -133,7 +128,7 @@ class Attention(nn.Module):
         memory_width: width of the rows that are read.
     """
 
-    def __init__(self, hidden: int, heads: int, memory_width: int, dropout: float = 0.0):
+    def __init__(self, hidden: int, heads: int, memory_width: int):
         super().__init__()
         self.heads = heads
         self.query = nn.Linear(hidden, hidden)
@@ -141,7 +136,6 @@ class Attention(nn.Module):
         self.value = nn.Linear(memory_width, hidden)
         self.dense = nn.Linear(hidden, hidden)
         self.norm = nn.LayerNorm(hidden, eps=EPS)
-        self.dropout = nn.Dropout(dropout)
 
     def forward(self, rows: Tensor, memory: Tensor, bias: Optional[Tensor] = None) -> Tensor:
         """(B, Lq, h) reads (B, Lk, E), bias (B, 1, 1, Lk) on the scores; returns (B, Lq, h)."""
@@ -152,24 +146,23 @@ class Attention(nn.Module):
         scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5  # (B, heads, Lq, Lk)
         if bias is not None:
             scores = scores + bias
-        weights = self.dropout(scores.softmax(-1, dtype=torch.float32).to(value.dtype))
+        weights = scores.softmax(-1, dtype=torch.float32).to(value.dtype)
         mixed = (weights @ value).transpose(1, 2).flatten(2)  # (B, Lq, h)
-        return self.norm(self.dropout(self.dense(mixed)) + rows)
+        return self.norm(self.dense(mixed) + rows)
 
 
 class FeedForward(nn.Module):
     """Linear, exact GELU, Linear, residual and LayerNorm."""
 
-    def __init__(self, hidden: int, ffn: int, dropout: float = 0.0):
+    def __init__(self, hidden: int, ffn: int):
         super().__init__()
         self.inner = nn.Linear(hidden, ffn)
         self.outer = nn.Linear(ffn, hidden)
         self.norm = nn.LayerNorm(hidden, eps=EPS)
-        self.dropout = nn.Dropout(dropout)
 
     def forward(self, rows: Tensor) -> Tensor:
         """(B, L, h) to (B, L, h)."""
-        return self.norm(self.dropout(self.outer(F.gelu(self.inner(rows)))) + rows)
+        return self.norm(self.outer(F.gelu(self.inner(rows))) + rows)
 
 
 def key_bias(mask: Optional[Tensor], like: Tensor) -> Optional[Tensor]:

@@ -50,19 +50,9 @@ class SamaRegionEncoder(nn.Module):
         width: C. hidden: h of the aggregator.
         shape_size: s, side of the resized mask (112 released).
         shape_hidden: inner width of the shape MLPs (1024 released).
-        output_scale: size of the host's embeddings, see `output_norm`; None as released.
     """
 
-    slots = 2
-
-    def __init__(
-        self,
-        width: int,
-        hidden: int,
-        shape_size: int,
-        shape_hidden: int,
-        output_scale: Optional[float] = None,
-    ):
+    def __init__(self, width: int, hidden: int, shape_size: int, shape_hidden: int):
         super().__init__()
         self.visual = nn.Linear(width, width)
         self.visual_rows = nn.Linear(width, hidden)
@@ -70,7 +60,6 @@ class SamaRegionEncoder(nn.Module):
         self.shape_rows = ShapeEncoder(shape_size, shape_hidden, hidden)
         self.absent = nn.Parameter(torch.randn(2, width) * 0.02)
         self.absent_rows = nn.Parameter(torch.randn(2, hidden) * 0.02)
-        self.output = output_norm(width, output_scale)
         nn.init.eye_(self.visual.weight)
         nn.init.zeros_(self.visual.bias)
 
@@ -110,9 +99,7 @@ class SamaRegionEncoder(nn.Module):
         tokens = torch.stack([self.visual(pooled), shape], dim=1)  # (R, 2, C)
         rows = torch.stack([self.visual_rows(pooled), shape_rows], dim=1)  # (R, 2, h)
         seen = has_entry(entry_owner, regions)[:, None, None]  # (R, 1, 1)
-        return RegionTokens(
-            self.output(tokens.where(seen, self.absent)), rows.where(seen, self.absent_rows)
-        )
+        return RegionTokens(tokens.where(seen, self.absent), rows.where(seen, self.absent_rows))
 
 
 class ShapeEncoder(nn.Module):
@@ -130,23 +117,8 @@ class ShapeEncoder(nn.Module):
         return third(second(first(masks.flatten(1)).relu()).relu())
 
 
-def output_norm(width: int, scale: Optional[float]) -> nn.Module:
-    """LayerNorm whose learned gain starts at `scale`, the standard deviation of the host's input
-    embeddings, so that injected vectors have the host's size; the identity when `scale` is None.
-    """
-    if scale is None:
-        return nn.Identity()
-    norm = nn.LayerNorm(width)
-    nn.init.constant_(norm.weight, scale)
-    return norm
-
-
 def build_region_encoder(
-    config: Any,
-    width: int,
-    hidden: int,
-    output_scale: Optional[float] = None,
-    compat: str = "default",
+    config: Any, width: int, hidden: int, compat: str = "default"
 ) -> nn.Module:
     """The region encoder `config.kind` names, for a host of width C and an aggregator of width h.
 
@@ -155,11 +127,9 @@ def build_region_encoder(
     """
     kind = f"{config.kind}-{compat}"
     kind = kind if kind in REGION_ENCODERS.names() else config.kind
-    return REGION_ENCODERS.get(kind)(config, width, hidden, output_scale)
+    return REGION_ENCODERS.get(kind)(config, width, hidden)
 
 
-def build_sama_region_encoder(
-    config: Any, width: int, hidden: int, output_scale: Optional[float]
-) -> SamaRegionEncoder:
+def build_sama_region_encoder(config: Any, width: int, hidden: int) -> SamaRegionEncoder:
     """Sizes from a `RegionConfig`."""
-    return SamaRegionEncoder(width, hidden, config.shape_size, config.shape_hidden, output_scale)
+    return SamaRegionEncoder(width, hidden, config.shape_size, config.shape_hidden)

@@ -54,8 +54,6 @@ class Sa2vaRegionEncoder(nn.Module):
         return RegionTokens(tokens, self.no_rows.expand(regions, -1, -1))
 
 
-def build_sa2va(
-    config: Any, width: int, hidden: int, output_scale: Optional[float]
-) -> Sa2vaRegionEncoder:
+def build_sa2va(config: Any, width: int, hidden: int) -> Sa2vaRegionEncoder:
     """Nothing to size."""
     return Sa2vaRegionEncoder(hidden)

@@ -1,10 +1,10 @@
-"""From the final hidden state at [SEG] to a prompt vector of the segmenter (released
-`text_hidden_fcs`).
+"""From the final hidden state at [SEG] to a prompt vector of the segmenter.
 
-Released models give every keyframe the same vector, so the vector cannot say that a thing is on
-the left at first and on the right later. With `moments` the head also hears when the keyframe is:
-a feature-wise scale and shift of its hidden layer, which starts at none, so an imported head
-computes what it did. Where the thing is comes from `pointing.py`.
+Its two layers are the released `text_hidden_fcs`. Released models give every keyframe the same
+vector, so the vector cannot say that a thing is on the left at first and on the right later. With
+`moments` the head also hears when the keyframe is: a feature-wise scale and shift of its hidden
+layer, which starts at none, so an imported head computes what it did. Where the thing is comes from
+`pointing.py`.
 """
 
 from __future__ import annotations
@@ -19,28 +19,16 @@ WAVES = 6
 
 
 class SegHead(nn.Sequential):
-    """Linear, ReLU, Linear, Dropout: (S, C) hidden states to (S, prompt_dim) prompt vectors.
+    """Linear, ReLU, Linear: (S, C) hidden states to (S, prompt_dim) prompt vectors.
 
     Args:
         width: C of the language model.
         prompt_dim: width of the segmenter's prompt tokens (256 for SAM 2).
-        dropout: probability; 0 by default, as released.
         moments: whether the hidden layer hears the keyframe's place in the clip.
     """
 
-    def __init__(
-        self,
-        width: int,
-        prompt_dim: int,
-        dropout: float = 0.0,
-        moments: bool = False,
-    ):
-        super().__init__(
-            nn.Linear(width, width),
-            nn.ReLU(),
-            nn.Linear(width, prompt_dim),
-            nn.Dropout(dropout),
-        )
+    def __init__(self, width: int, prompt_dim: int, moments: bool = False):
+        super().__init__(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, prompt_dim))
         self.film = nn.Linear(2 * WAVES + 1, 2 * width) if moments else None
         if moments:
             nn.init.zeros_(self.film.weight)
@@ -53,12 +41,12 @@ class SegHead(nn.Sequential):
             states: (S, C) final hidden states at [SEG].
             moment: (S,) place of the keyframe in its clip, from 0 (first frame) to 1 (last).
         """
-        first, relu, second, dropout = (self[number] for number in range(4))
+        first, relu, second = (self[number] for number in range(3))
         hidden = first(states)  # (S, C)
         if self.film is not None:
             scale, shift = self.film(waves(moment).to(hidden.dtype)).chunk(2, dim=-1)
             hidden = hidden * (1 + scale) + shift
-        return dropout(second(relu(hidden)))
+        return second(relu(hidden))
 
 
 def waves(moment: Tensor) -> Tensor:

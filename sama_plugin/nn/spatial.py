@@ -38,15 +38,12 @@ class SpatialQFormer(nn.Module):
         cross_frequency: int,
         queries: int,
         time: Optional[TimeEmbedding] = None,
-        dropout: float = 0.0,
     ):
         super().__init__()
         self.project = nn.Linear(width, encoder_width)
         self.norm = nn.LayerNorm(encoder_width)
         self.queries = learned_queries(queries, hidden)
-        self.qformer = QFormer(
-            layers, hidden, heads, ffn, encoder_width, cross_frequency, 0, dropout
-        )
+        self.qformer = QFormer(layers, hidden, heads, ffn, encoder_width, cross_frequency, 0)
         self.time = time
 
     def forward(self, features: Tensor, times: Tensor) -> Tensor:

@@ -33,12 +33,11 @@ class TemporalQFormer(nn.Module):
         layers: int,
         queries: int,
         text_layers: Optional[int] = None,
-        dropout: float = 0.0,
     ):
         super().__init__()
         text_layers = layers - 1 if text_layers is None else text_layers
         self.queries = learned_queries(queries, hidden)
-        self.qformer = QFormer(layers, hidden, heads, ffn, hidden, 1, text_layers, dropout)
+        self.qformer = QFormer(layers, hidden, heads, ffn, hidden, 1, text_layers)
 
     def forward(
         self,

@@ -3,8 +3,8 @@
 Spatial token extractor: the area-weighted mean of the visual tokens under each frame's mask.
 Temporal token merge: frames on which it looks alike are averaged, so that a thing seen on k frames
 is min(u, k) tokens. Frames on which it is absent are left out; one that is nowhere is a learned
-"absent" vector. `videorefer_released.py` keeps the published
-behaviour, which collapses when a frame is empty.
+"absent" vector. `videorefer_released.py` keeps the published behaviour, which collapses when a
+frame is empty.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sama_plugin.nn.merging import merge_similar
 from sama_plugin.nn.pooling import has_entry, mask_pool, merge_frames
-from sama_plugin.nn.region import RegionTokens, ShapeEncoder, output_norm
+from sama_plugin.nn.region import RegionTokens, ShapeEncoder
 
 
 class VideoReferRegionEncoder(nn.Module):
@@ -24,7 +24,7 @@ class VideoReferRegionEncoder(nn.Module):
 
     Args:
         width: C. hidden: h of the aggregator. shape_size, shape_hidden: as in `SamaRegionEncoder`.
-        unions: u. output_scale: size of the host's embeddings, see `output_norm`.
+        unions: u.
     """
 
     def __init__(
@@ -34,14 +34,12 @@ class VideoReferRegionEncoder(nn.Module):
         shape_size: int,
         shape_hidden: int,
         unions: int,
-        output_scale: Optional[float] = None,
     ):
         super().__init__()
         self.unions = unions
         self.feat_linear = ResidualMlp(width)
         self.rows = QuestionRows(width, hidden, shape_size, shape_hidden)
         self.absent = nn.Parameter(torch.randn(1, width) * 0.02)
-        self.output = output_norm(width, output_scale)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -66,7 +64,7 @@ class VideoReferRegionEncoder(nn.Module):
         merged, owner = merge_similar(pooled[seen], entry_owner[seen], regions, self.unions)
         tokens = with_absent(self.feat_linear(merged), owner, self.absent, regions)  # (X, C)
         rows = self.rows(pooled, area, entry_shape, entry_owner, regions)
-        return RegionTokens(self.output(tokens), rows)
+        return RegionTokens(tokens, rows)
 
 
 class ResidualMlp(nn.Sequential):
@@ -117,10 +115,8 @@ def with_absent(tokens: Tensor, owner: Tensor, absent: Tensor, regions: int) -> 
     return together[torch.cat([owner, missing]).argsort(stable=True)]
 
 
-def build_videorefer(
-    config: Any, width: int, hidden: int, output_scale: Optional[float]
-) -> VideoReferRegionEncoder:
+def build_videorefer(config: Any, width: int, hidden: int) -> VideoReferRegionEncoder:
     """Sizes from a `RegionConfig`."""
     return VideoReferRegionEncoder(
-        width, hidden, config.shape_size, config.shape_hidden, config.unions, output_scale
+        width, hidden, config.shape_size, config.shape_hidden, config.unions
     )

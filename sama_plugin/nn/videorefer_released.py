@@ -88,9 +88,7 @@ def merge_by_threshold(vectors: Tensor, most: int) -> Tensor:
     return average(vectors, cut.long().cumsum(0))
 
 
-def build_released_videorefer(
-    config: Any, width: int, hidden: int, output_scale: Optional[float]
-) -> ReleasedVideoReferEncoder:
+def build_released_videorefer(config: Any, width: int, hidden: int) -> ReleasedVideoReferEncoder:
     """Sizes from a `RegionConfig`."""
     return ReleasedVideoReferEncoder(
         width, width, hidden, config.shape_size, config.shape_hidden, config.unions

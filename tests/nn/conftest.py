@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sama_plugin.nn.aggregator import SamaAggregator
 from sama_plugin.nn.injection import ContextInjection
-from sama_plugin.nn.names import load_released
+from sama_plugin.nn.names import our_name, released_name
 from sama_plugin.nn.question import WordpieceQuestion
 from sama_plugin.nn.region import SamaRegionEncoder
 from sama_plugin.nn.spatial import SpatialQFormer
@@ -113,5 +113,11 @@ def released_modules(s: Mapping[str, int], text_layers: int | None = None) -> nn
 
 
 def load(modules: nn.Module, case: GoldenCase, *parts: str) -> None:
-    """Fill the parameters under `parts` with the weights of the case."""
-    load_released(modules, case.weights, parts)
+    """Fill the parameters under `parts` with the weights of the case, which has them all."""
+    empty = {n: p for n, p in modules.named_parameters() if n.startswith(parts)}
+    for name, weight in case.weights.items():
+        parameter = empty.pop(our_name(name) or "", None)
+        if parameter is not None:
+            assert parameter.shape == weight.shape, name
+            parameter.data.copy_(weight)
+    assert [name for name in empty if released_name(name) is not None] == []

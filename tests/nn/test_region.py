@@ -10,9 +10,9 @@ from sama_plugin.nn.region import SamaRegionEncoder
 WIDTH, HIDDEN, TOKENS, SIDE = 10, 8, 6, 5
 
 
-def encoder(output_scale=None):
+def encoder():
     torch.manual_seed(0)
-    return SamaRegionEncoder(WIDTH, HIDDEN, SIDE, 7, output_scale)
+    return SamaRegionEncoder(WIDTH, HIDDEN, SIDE, 7)
 
 
 def entries(count, seed=0):
@@ -76,11 +76,3 @@ def test_a_new_visual_token_is_the_pooled_feature_itself():
     features, rows, weights, shapes = entries(2)
     found = encoder()(features, rows, weights, shapes, torch.arange(2), 2)
     torch.testing.assert_close(found.tokens[:, 0], mask_pool(features[rows], weights)[0])
-
-
-def test_output_scale_sets_the_size_of_every_token():
-    features, rows, weights, shapes = entries(3)
-    found = encoder(0.03)(features * 50, rows, weights, shapes, torch.tensor([0, 1, 1]), 3)
-    torch.testing.assert_close(
-        found.tokens.std(-1, correction=0), torch.full((3, 2), 0.03), atol=1e-3, rtol=0
-    )

@@ -112,7 +112,7 @@ BATCHES = {
     [("host", "sama"), ("wordpiece", "sama"), ("host", "videorefer"), ("host", "pixelrefer")],
 )
 def test_every_parameter_gets_a_gradient(batch, question, kind):
-    region = build_region_encoder(REGIONS[kind], WIDTH, 16, output_scale=0.02)
+    region = build_region_encoder(REGIONS[kind], WIDTH, 16)
     aggregator = build_aggregator(aggregator_config(question=question), WIDTH, output_scale=0.02)
     tokens, rows, context = run(region, aggregator, *batch)
     (tokens.square().sum() + rows.square().sum() + context.square().sum()).backward()
