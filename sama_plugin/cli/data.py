@@ -1,12 +1,12 @@
 """`sama data check|stats|peek|convert|index`: read a dataset as training would, before a GPU is
 paid for.
 
-sama data check configs/train/mini.yaml                       # every source of a training run
-sama data check qa.json --format videorefer_700k --root clips # one annotation file
-sama data stats qa.json --format videorefer_700k --root clips --out stats.html
-sama data peek qa.json --format videorefer_700k --root clips --out peek.html
-sama data convert qa.json qa.jsonl --format videorefer_700k --root clips
-sama data index configs/train/sama.yaml                      # once a machine, before training
+    sama data check configs/train/mini.yaml                       # every source of a training run
+    sama data check qa.json --format videorefer_700k --root clips # one annotation file
+    sama data stats qa.json --format videorefer_700k --root clips --out stats.html
+    sama data peek qa.json --format videorefer_700k --root clips --out peek.html
+    sama data convert qa.json qa.jsonl --format videorefer_700k --root clips
+    sama data index configs/train/mini.yaml                       # once a machine, before training
 
 `check` ends with 0 (nothing is lost), 1 (some records are), 2 (there is no usable sample).
 """

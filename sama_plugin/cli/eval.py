@@ -1,10 +1,10 @@
 """`sama eval BENCHMARK`: score a host with an adapter on a benchmark.
 
 sama eval mini                       # the packaged mini and its adapter, a few hundred cases
-sama eval mini --full --json         # at least 2,000 cases of each number
+sama eval mini --full --json         # 500 clips: 478 to 2,500 cases of a number
 sama eval mini --adapter out/demo
 sama eval sama-bench-g --data sama_bench.json --model OpenGVLab/InternVL3-8B-hf --adapter out/8b
-sama eval sama-bench-g --data mevis.json lvvis_[01].json ref_youtube_vos_[01].json VidSTG_[0-7].json
+sama eval sama-bench-g --data mevis.json lvvis_?.json ref_youtube_vos_?.json VidSTG_?.json
 sama eval videorefer-bench-q --data Q.json --mode multi --out out/q    # resumes what was begun
 sama eval videorefer-bench-d --data D.json --judge http://host:8000/v1 --judge-model NAME
 sama eval mini-sama-bench-g --json   # the same benchmark on the mini world: nothing to download
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--clips", type=int, help=f"held-out clips (default {QUICK_CLIPS}, mini-*: {TWIN_CLIPS})"
     )
     mini.add_argument(
-        "--full", action="store_true", help=f"{FULL_CLIPS} clips: n >= 2,000 for each number"
+        "--full", action="store_true", help=f"{FULL_CLIPS} clips, those of the packaged scores"
     )
     mini.add_argument("--workers", type=int, default=2, help="processes, one thread each")
     _add_suite_arguments(parser)

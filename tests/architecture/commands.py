@@ -223,14 +223,17 @@ def _comments(path: Path, separator: str = r"^\s*") -> str:
 
 
 def _indented(path: Path) -> str:
-    """Examples of a module's docstring; what follows three blanks explains the command."""
+    """Examples of a module's docstring; what follows three blanks explains the command.
+
+    The formatter takes the indentation off where nothing but examples follows the first line.
+    """
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    lines = [line for line in docstring.splitlines() if line.startswith("    ")]
+    lines = [line for line in docstring.splitlines() if line.startswith(("    ", "sama ", "torch"))]
     return "\n".join(re.split(r"\s{3,}", line.strip())[0] for line in lines)
 
 
 def _made(target: str) -> Iterator[Command]:
-    for line in make(target).splitlines():
+    for line in make(target).replace("\\\n", " ").splitlines():
         words = tuple(_split(_PYTHON.sub("python", re.sub(r"\S*bin/sama\b", "sama", line))))
         ours = words[:1] == ("sama",) or (len(words) > 1 and words[1].startswith("benchmarks/"))
         if ours:
