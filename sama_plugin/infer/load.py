@@ -94,10 +94,10 @@ def find_adapter_folder(model: str, adapter: Optional[Union[str, Path]] = None) 
                 "with `sama demo` and pass --adapter out/demo"
             ) from error
     folder = Path(adapter)
-    if (folder / "sama_adapter").is_dir():
-        folder = folder / "sama_adapter"
+    if (folder / FOLDER).is_dir():
+        folder = folder / FOLDER
     if not (folder / "config.json").is_file():
-        raise CheckpointError(f"{folder} is not a sama_adapter folder: it has no config.json")
+        raise CheckpointError(f"{folder} is not a {FOLDER} folder: it has no config.json")
     return folder
 
 

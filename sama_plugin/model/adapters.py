@@ -1,10 +1,8 @@
 """LoRA on the host's language model through PEFT, and 4-bit loading through bitsandbytes.
 
 Targets are canonical names (q, k, v, o, gate, up, down) that the host adapter turns into an
-anchored pattern; the
-number of layers that match is compared with what the architecture has, so a pattern that silently
-matches nothing, or
-vision layers too, is an error.
+anchored pattern; the number of layers that match is compared with what the architecture has, so a
+pattern that silently matches nothing, or vision layers too, is an error.
 """
 
 from __future__ import annotations

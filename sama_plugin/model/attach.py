@@ -1,12 +1,10 @@
 """`attach(model, tokenizer, config)`: give a host two senses; `detach()`: take them away without a
 trace.
 
-What attach does to the host, all of it undone by detach: six inert hooks (`taps.py`), one submodule
-`model.sama`, and a
-`forward` on the instance that understands the extra keyword `sama=SamaBatch`. The tokenizer is
-copied. The frozen
-segmenter stays outside the module tree, so no optimiser, sharding or checkpoint of the host ever
-sees it.
+What attach does to the host, all of it undone by detach: inert hooks (`taps.py`), one submodule
+`model.sama`, and a `forward` on the instance that understands the extra keyword `sama=SamaBatch`.
+The tokenizer is copied. The frozen segmenter stays outside the module tree, so no optimiser,
+sharding or checkpoint of the host ever sees it.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ from sama_plugin.model.sharding import whole
 from sama_plugin.model.start import start_from
 from sama_plugin.model.taps import Call, Taps
 from sama_plugin.nn.pointing import Seen
-from sama_plugin.segment.base import Segmenter
+from sama_plugin.segment.base import Segmenter, build_segmenter
 
 
 def attach(
@@ -49,8 +47,7 @@ def attach(
     Args:
         model: the host, or a PeftModel around it.
         tokenizer: the host's tokenizer; a copy receives the new tokens unless `share_tokenizer`
-            (patched scripts that
-            pass one tokenizer object around need that).
+            (patched scripts that pass one tokenizer object around need that).
         config: sizes and choices; defaults to the released ones.
         segmenter: a built segmenter; by default the one `config.seg.segmenter` names.
 
@@ -68,8 +65,6 @@ def attach(
         )
     adapter = find_adapter(host, config.frame_side)
     if segmenter is None:
-        from sama_plugin.segment.base import build_segmenter
-
         with _seeded(config.seed):
             segmenter = build_segmenter(config.seg.segmenter, config.seg.weights)
     if not share_tokenizer:
@@ -85,11 +80,10 @@ class SamaModel:
     """Handle on an attached host: calls, losses, trainable parameters, detach.
 
     Attributes:
-        host: the unwrapped host model. adapter: how it is held. tokenizer: the one that knows the
-            new tokens.
-        ids: ids of the new tokens. modules: the trainable submodule (also `host.sama`). segmenter:
-            frozen.
-        last_losses: parts of the most recent training loss, detached floats-to-be (tensors).
+        host: the unwrapped host model. adapter: how it is held. segmenter: frozen.
+        tokenizer: the one that knows the new tokens. ids: those of the new tokens.
+        modules: the trainable submodule (also `host.sama`).
+        last_losses: parts of the most recent training loss, detached scalars.
     """
 
     def __init__(
@@ -105,13 +99,12 @@ class SamaModel:
         self.config, self.segmenter = config, segmenter
         self.last_losses: dict[str, Tensor] = {}
         self.image_id = tokenizer.convert_tokens_to_ids(adapter.image_token())
-        height, width = adapter.grid(host)
         self._lock = threading.RLock()
         with _seeded(config.seed):
             self.modules = SamaModules(
                 config,
                 adapter.width(host),
-                (height, width),
+                adapter.grid(host),
                 len(ids.in_order()),
                 segmenter,
                 _embedding_scale(host, adapter) if config.compat == "default" else None,
@@ -367,8 +360,7 @@ def _refuse_compiled(*models: nn.Module) -> None:
             ):
                 raise HostError(
                     f"{name or type(model).__name__} is already compiled and would never run the "
-                    "plugin's hooks; "
-                    "attach first, compile afterwards"
+                    "plugin's hooks; attach first, compile afterwards"
                 )
 
 

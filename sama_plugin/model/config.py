@@ -1,8 +1,7 @@
 """All sizes and choices of the plugin, as dataclasses (YAML under `configs/` fills them).
 
 Defaults are the released SAMA sizes (BERT-base Q-Formers, 32 queries, windows of 512 vectors) with
-the right behaviour;
-`configs/mini.yaml` holds the twin that trains on two CPU cores.
+the right behaviour; `configs/mini.yaml` holds the twin that trains on two CPU cores.
 """
 
 from __future__ import annotations
@@ -32,9 +31,7 @@ class AggregatorConfig:
     stride: int = 512
     cross_frequency: int = 2  # spatial layers i with i % cross_frequency == 0 attend to the frame
     encoder_width: int = 1408  # width the frame tokens are projected to before the spatial Q-Former
-    question: Literal["host", "wordpiece"] = (
-        "host"  # whose words: the host's, or BERT's as released
-    )
+    question: Literal["host", "wordpiece"] = "host"  # whose words; released: BERT's word pieces
     vocabulary: Optional[str] = None  # path of BERT's vocab.txt, for word pieces
     max_question: int = 256  # tokens, cut on the left
     time_embedding: bool = True
@@ -58,9 +55,7 @@ class SegConfig:
     """[SEG] head, segmenter and mask losses (weights: 2.0 BCE, 0.5 Dice, on 12,544 points)."""
 
     segmenter: str = "sam2.1_hiera_large"  # a name in the segmenter registry
-    weights: Optional[str] = (
-        None  # checkpoint path of the segmenter; None for packaged or random weights
-    )
+    weights: Optional[str] = None  # its checkpoint; None: packaged (mini). "random": for trials
     moments: bool = True  # the [SEG] head hears when a keyframe is; released models do not
     train_mask_decoder: bool = True  # a copy; memory propagation always uses the original
     bce_weight: float = 2.0
@@ -72,10 +67,10 @@ class SegConfig:
     look_weight: float = 0.5  # of telling them where to look
     place_weight: float = 1.0  # of the cross entropy between where it points and the mask
     click_weight: float = 1.0  # of the distance of its middle from the middle of the object
-    points: int = 12544
-    oversample: float = 3.0
-    importance: float = 0.75
-    label_size: int = 256
+    points: int = 12544  # of each mask in the losses
+    oversample: float = 3.0  # candidates for them, in numbers of points
+    importance: float = 0.75  # share of them that are the most unsure candidates
+    label_size: int = 256  # side of the masks that are learned from
 
 
 @dataclass

@@ -1,12 +1,9 @@
 """Greedy and sampled decoding inside a plugin call, with KV reuse and [SEG] states.
 
 A loop of our own rather than `host.generate`: the session continues a cache over turns without
-re-tokenising, and the
-state of [SEG] is the final hidden state of the step that *consumes* it, so one more step runs when
-generation stops on
-it. Sampling itself is transformers' logits processors. Beam search and several sequences are
-refused: they reorder rows
-under the masks.
+re-tokenising, and the state of [SEG] is the final hidden state of the step that *consumes* it, so
+one more step runs when generation stops on it. Sampling itself is transformers' logits processors.
+Beam search and several sequences are refused: they reorder rows under the masks.
 """
 
 from __future__ import annotations
@@ -54,8 +51,8 @@ class Sampling:
         if self.beams != 1 or self.sequences != 1:
             raise ConfigError(
                 f"grounded calls decode one sequence (beams {self.beams}, sequences "
-                f"{self.sequences} were asked for); "
-                "beam search and several return sequences reorder rows under the masks"
+                f"{self.sequences} were asked for): beam search and several return sequences "
+                "reorder rows under the masks. Leave both at 1, or ask again with another seed"
             )
 
 
@@ -97,7 +94,7 @@ def generate(
     Args:
         batch: slots of `input_ids` (regions, context, frames); None for plain text.
         cache: encoded frames of the video; image, region and context placeholders are written from
-            it.
+            it. past: KV cache; a new one by default.
         stop: what ends the answer.
         on_token: called with every new id, as it is chosen (streaming).
         shown: the frames that `past` has read, as the generation that read them gave them.

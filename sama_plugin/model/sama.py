@@ -2,13 +2,11 @@
 
     features, questions, regions ─► region encoder ─► region tokens ─┐
                                 └─► aggregator     ─► context tokens ┴─► overwritten placeholders
-    final hidden state of [SEG] ─► seg head ─► prompt vector ─► mask decoder (our copy) ─► masks,
-    losses
+    final hidden state of [SEG] ─► seg head ─► prompt vector ─► mask decoder (our copy) ─► losses
 
 Every module is called exactly once in a training forward, in the order above, on zero-length input
-when there is no
-work: DDP and ZeRO need every rank to meet the same modules in the same order. The frozen segmenter
-    is not in here.
+when there is no work: DDP and ZeRO need every rank to meet the same modules in the same order. The
+frozen segmenter is not in here.
 """
 
 from __future__ import annotations
@@ -25,10 +23,12 @@ from sama_plugin.errors import SlotError
 from sama_plugin.hosts.base import VisualRows
 from sama_plugin.model.config import SamaConfig
 from sama_plugin.nn import released
+from sama_plugin.nn.aggregator import build_aggregator
 from sama_plugin.nn.focus import sought
 from sama_plugin.nn.look import Look
 from sama_plugin.nn.losses import click_loss, object_score_loss, point_sampled_mask_loss
 from sama_plugin.nn.pointing import Pointed, Pointer, ReadFrames, Seen, place_loss
+from sama_plugin.nn.region import build_region_encoder
 from sama_plugin.nn.rows import RowAdapter
 from sama_plugin.nn.seg import SegHead
 from sama_plugin.segment.base import Prompt, Segmenter
@@ -60,6 +60,8 @@ class SamaModules(nn.Module):
         rows: number of new token ids.
         segmenter: the frozen segmenter (its mask decoder is copied), or None when masks are not
             wanted.
+        scale: size of the host's input embeddings, which context tokens start with; None as
+            released.
     """
 
     def __init__(
@@ -72,9 +74,6 @@ class SamaModules(nn.Module):
         scale: Optional[float] = None,
     ):
         super().__init__()
-        from sama_plugin.nn.aggregator import build_aggregator
-        from sama_plugin.nn.region import build_region_encoder
-
         self.config, self.width, self.grid = config, width, grid
         self.tokens = grid[0] * grid[1]
         self.input_rows = RowAdapter(rows, width)
@@ -89,11 +88,8 @@ class SamaModules(nn.Module):
         self.mask_decoder: Optional[nn.Module] = None
         if segmenter is not None:
             ours = config.compat == "default"
-            self.seg_head = SegHead(
-                width,
-                segmenter.prompt_dim,
-                moments=ours and config.seg.moments,
-            )
+            moments = ours and config.seg.moments
+            self.seg_head = SegHead(width, segmenter.prompt_dim, moments=moments)
             if ours and config.seg.pointing:
                 self.pointer = Pointer(width, config.seg.pointing_width, grid)
                 if config.seg.looking:

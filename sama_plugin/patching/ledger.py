@@ -18,18 +18,16 @@ from sama_plugin.errors import PluginError
 
 ABSENT = object()
 T = TypeVar("T")
-Verb = Literal["wrapped", "replaced", "added", "swapped the class of", "left", "changed", "allowed"]
+Verb = Literal["wrapped", "replaced", "added", "swapped the class of", "changed", "allowed"]
 
 
 @dataclass(frozen=True)
 class Change:
-    """One line of the ledger: what was done to what, and why; `undone` by `revert` or not (objects
-    of the script)."""
+    """One line of the ledger: what was done to what, and why."""
 
     target: str
     reason: str
-    undone: bool
-    verb: Verb = "wrapped"
+    verb: Verb
 
     def __str__(self) -> str:
         return f"{self.verb} {self.target}: {self.reason}"
@@ -68,7 +66,7 @@ class Ledger:
         before = vars(owner).get(attribute, ABSENT)
         setattr(owner, attribute, value)
         self._undo.append((owner, attribute, before, vars(owner)[attribute]))
-        self._record(Change(f"{describe(owner)}.{attribute}", reason, undone=True, verb=verb))
+        self._record(Change(f"{describe(owner)}.{attribute}", reason, verb))
 
     def swap_class(self, instance: Any, subclass: type, reason: str) -> None:
         """Make `instance` one of `subclass`, so that code that names its class still finds it.
@@ -86,17 +84,17 @@ class Ledger:
             )
         instance.__class__ = subclass
         self._undo.append((instance, "__class__", before, subclass))
-        self._record(Change(f"a {describe(before)}", reason, True, "swapped the class of"))
+        self._record(Change(f"a {describe(before)}", reason, "swapped the class of"))
 
     def place(self, table: MutableMapping[str, Any], key: str, value: Any, reason: str) -> None:
         """Set `table[key]` (a module in `sys.modules`, a variable of the environment)."""
         before, table[key] = table.get(key, ABSENT), value
         self._undo.append((table, key, before, value))
-        self._record(Change(key, reason, undone=True, verb="added"))
+        self._record(Change(key, reason, "added"))
 
     def note(self, target: str, reason: str, verb: Verb = "changed") -> None:
         """Record an effect on an object of the script; it lives and dies with that object."""
-        self._record(Change(target, reason, undone=False, verb=verb))
+        self._record(Change(target, reason, verb))
 
     def hold(self, context: ContextManager[T]) -> T:
         """Enter `context`, to be left when all is put back, with the error that ended the run."""

@@ -16,6 +16,7 @@ shows the same list with `state`.
 from __future__ import annotations
 
 import builtins
+import importlib
 import sys
 from dataclasses import dataclass, field
 from types import MethodType, ModuleType
@@ -24,6 +25,7 @@ from typing import Any, Callable, Iterable, Literal, Optional, Sequence
 from sama_plugin.errors import PluginError
 from sama_plugin.patching.fingerprint import Fingerprint, globals_of, plain
 from sama_plugin.patching.ledger import ABSENT, Ledger, describe
+from sama_plugin.registry import nearest
 
 MARK = "__sama_patch__"
 NEVER = frozenset({"torch", "torchvision", "builtins", "_thread", "sys", *sys.builtin_module_names})
@@ -121,8 +123,6 @@ def resolve(target: str) -> tuple[Any, str]:
     Raises:
         PluginError: no such module or class, or one that must not be touched.
     """
-    import importlib
-
     module_name, _, path = target.partition(":")
     *outer, name = path.split(".")
     try:
@@ -224,8 +224,6 @@ def _advice(one: State) -> str:
 
 
 def _check_ids(patches: Sequence[Patch], allow: Sequence[str]) -> None:
-    from sama_plugin.registry import nearest
-
     ids, targets = [patch.id for patch in patches], [patch.target for patch in patches]
     for values in (ids, targets):
         twice = sorted({value for value in values if values.count(value) > 1})

@@ -27,7 +27,7 @@ class EpochOrder(Sampler[int]):
     """
 
     def __init__(self, dataset: Sized, step_items: int = 1):
-        self.dataset, self.step_items = dataset, step_items
+        self.step_items = step_items
         self.steps = -(-len(dataset) // step_items)  # of an epoch
         self.first, self.shift, self.trained = 0, 0, None
 
