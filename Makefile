@@ -24,8 +24,14 @@ $(UPSTREAM_SITES)/%/.installed: $(STACKS)/%.txt $(STACKS)/both.txt | $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(UPSTREAM_SITES)/$* -r $(STACKS)/$*.txt -r $(STACKS)/both.txt
 	touch $@
 
-test-upstream: $(UPSTREAM_SITES)/pinned/.installed $(UPSTREAM_SITES)/modern/.installed $(UPSTREAM_SITES)/pinned35/.installed
-	SAMA_UPSTREAM_SITES=$(UPSTREAM_SITES) $(BIN)/python -m pytest tests/hosts/internvl_chat/test_upstream*.py -m slow -rs
+# ms-swift and LLaMA-Factory parse the flags of their recipes.
+$(UPSTREAM_SITES)/recipes/.installed: tests/bridges/recipes.txt | $(STAMP)
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(UPSTREAM_SITES)/recipes -r $<
+	touch $@
+
+test-upstream: $(addprefix $(UPSTREAM_SITES)/,$(addsuffix /.installed,pinned modern pinned35 recipes))
+	SAMA_UPSTREAM_SITES=$(UPSTREAM_SITES) SAMA_RECIPE_SITE=$(abspath $(UPSTREAM_SITES)/recipes) $(BIN)/python -m pytest \
+	    tests/hosts/internvl_chat/test_upstream*.py tests/bridges/test_recipe_hosts.py -m slow -rs
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check . && $(BIN)/ruff check .
