@@ -1,24 +1,26 @@
 """Dataclasses are the only schema; YAML gives values.
 
 `load_yaml(SamaConfig, "configs/mini.yaml", ["aggregator.kind=none"])` returns the object and, for
-every leaf, where its
-value came from ("default", the file, or the command line). Unknown keys are errors that name the
-nearest known key.
+every leaf, where its value came from ("default", the file, or the command line). Unknown keys are
+errors that say where they stand and name the nearest known key.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 import typing
 from pathlib import Path
-from typing import Any, Iterable, Mapping, TypeVar, Union
+from typing import Any, Callable, Iterable, Mapping, TypeVar, Union
 
 from sama_plugin.atomic import atomic_path
 from sama_plugin.errors import ConfigError
 from sama_plugin.registry import nearest
 
 T = TypeVar("T")
+Origin = Callable[[str], str]
+"""From the dotted path of a value to "FILE: ", for messages; empty if nobody knows."""
 
 SHIPPED = Path(__file__).parents[1] / "configs"
 """The settings files of the checkout; an installed wheel has none."""
@@ -34,20 +36,20 @@ def load_yaml(
     """
     values = {} if path is None else read_yaml(path)
     path = "command line" if path is None else path
-    origins = {key: str(path) for key in _leaves(values)}
+    origins = {key: str(path) for key in leaves(values)}
     for section, file in _references(cls, values, path):
         values[section] = read_yaml(file)
         del origins[section]
-        origins.update({f"{section}.{key}": str(file) for key in _leaves(values[section])})
+        origins.update({key: str(file) for key in leaves(values[section], f"{section}.")})
     for override in overrides:
         key, value = parse_override(override)
         _assign(values, key, value, override)
         origins = {
             known: source for known, source in origins.items() if not known.startswith(f"{key}.")
         }
-        origins[key] = "command line"
-    loaded = from_dict(cls, values, str(path))
-    for leaf in _leaves(to_dict(loaded)):
+        origins.update({leaf: "command line" for leaf in leaves(value, f"{key}.")})
+    loaded = _build(cls, values, lambda key: f"{_origin(key, origins, str(path))}: ", "")
+    for leaf in leaves(to_dict(loaded)):
         origins.setdefault(leaf, "default")
     return loaded, origins
 
@@ -73,7 +75,20 @@ def from_dict(cls: type[T], values: Mapping[str, Any], origin: str = "") -> T:
     """Build dataclass `cls` from nested mappings; types are checked, unknown keys raise
     ConfigError.
     """
-    return _build(cls, values, origin, "")
+    return _build(cls, values, lambda key: f"{origin}: " if origin else "", "")
+
+
+def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted path of every value to the value; sections in lists are counted, as `data.0.path`."""
+    if isinstance(value, (list, tuple)) and any(isinstance(item, Mapping) for item in value):
+        value = dict(enumerate(value))
+    if not isinstance(value, Mapping) or not value:
+        return {prefix[:-1]: value}
+    return {
+        path: leaf
+        for key, item in value.items()
+        for path, leaf in leaves(item, f"{prefix}{key}.").items()
+    }
 
 
 def to_dict(value: Any) -> Any:
@@ -140,14 +155,18 @@ def _assign(values: dict[str, Any], key: str, value: Any, override: str) -> None
     values[leaf] = value
 
 
-def _leaves(values: Any, prefix: str = "") -> list[str]:
-    if isinstance(values, Mapping) and values:
-        return [leaf for key, item in values.items() for leaf in _leaves(item, f"{prefix}{key}.")]
-    return [prefix[:-1]]
+def _origin(key: str, origins: Mapping[str, str], otherwise: str) -> str:
+    """Where the value at `key` came from: itself, a part of it, or the section around it."""
+    key = re.sub(r"\[(\d+)\]", r".\1", key)
+    inside = (source for leaf, source in origins.items() if leaf.startswith(f"{key}."))
+    found = origins.get(key) or next(inside, None)
+    while found is None and "." in key:
+        key = key.rpartition(".")[0]
+        found = origins.get(key)
+    return found or otherwise
 
 
-def _build(kind: Any, value: Any, origin: str, path: str) -> Any:
-    where = f"{origin}: " if origin else ""
+def _build(kind: Any, value: Any, origin: Origin, path: str) -> Any:
     name = path or "top level"
     if dataclasses.is_dataclass(kind):
         return _build_dataclass(kind, value, origin, path)
@@ -159,32 +178,31 @@ def _build(kind: Any, value: Any, origin: str, path: str) -> Any:
     if base is typing.Literal:
         if value not in arguments:
             allowed = ", ".join(map(repr, arguments))
-            raise ConfigError(f"{where}{name} is {value!r}; allowed: {allowed}")
+            raise ConfigError(f"{origin(path)}{name} is {value!r}; allowed: {allowed}")
         return value
     if base in (tuple, list):
         if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{where}{name} should be a list, found {value!r}")
+            raise ConfigError(f"{origin(path)}{name} should be a list, found {value!r}")
         return base(
             _build(arguments[0], item, origin, f"{path}[{i}]") for i, item in enumerate(value)
         )
     if base is dict or kind in (dict, Any):
         return value
-    return _scalar(kind, value, where, name)
+    return _scalar(kind, value, origin(path), name)
 
 
-def _build_dataclass(kind: Any, value: Any, origin: str, path: str) -> Any:
-    where = f"{origin}: " if origin else ""
+def _build_dataclass(kind: Any, value: Any, origin: Origin, path: str) -> Any:
     if dataclasses.is_dataclass(value):
         value = to_dict(value)
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{where}{path or 'top level'} should be a section, found {value!r}")
+        section = path or "top level"
+        raise ConfigError(f"{origin(path)}{section} should be a section, found {value!r}")
     hints = typing.get_type_hints(kind, vars(sys.modules[kind.__module__]))
     known = {field.name for field in dataclasses.fields(kind) if field.init}
     for key in value:
         if key not in known:
-            raise ConfigError(
-                f"{where}unknown key {path + '.' if path else ''}{key}{nearest(str(key), known)}"
-            )
+            name = f"{path}.{key}" if path else str(key)
+            raise ConfigError(f"{origin(name)}unknown key {name}{nearest(str(key), known)}")
     built = {
         key: _build(hints[key], item, origin, f"{path}.{key}" if path else key)
         for key, item in value.items()
@@ -192,7 +210,7 @@ def _build_dataclass(kind: Any, value: Any, origin: str, path: str) -> Any:
     try:
         return kind(**built)
     except TypeError as error:
-        raise ConfigError(f"{where}{path or kind.__name__}: {error}") from error
+        raise ConfigError(f"{origin(path)}{path or kind.__name__}: {error}") from error
 
 
 def _scalar(kind: Any, value: Any, where: str, name: str) -> Any:

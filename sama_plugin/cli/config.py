@@ -6,7 +6,6 @@ sama config show configs/train/mini.yaml sama.aggregator.kind=none
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 SCHEMAS = {
     "train": "sama_plugin.train.config:TrainConfig",
@@ -28,14 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from sama_plugin.registry import Registry
-    from sama_plugin.settings import load_yaml, to_dict
+    from sama_plugin.settings import leaves, load_yaml, to_dict
 
     schema = Registry("config kind", SCHEMAS).get(args.kind or _kind(args.config))
     config, origins = load_yaml(schema, args.config, args.overrides)
-    rows = [
-        (key, str(value), origins.get(key, _parent_origin(key, origins)))
-        for key, value in _leaves(to_dict(config))
-    ]
+    rows = [(key, str(value), origins[key]) for key, value in leaves(to_dict(config)).items()]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for key, value, origin in rows:
         print(f"{key:<{widths[0]}}  {value:<{widths[1]}}  {origin}")
@@ -48,21 +44,3 @@ def _kind(path: str) -> str:
     train_sections = {"model", "sama", "data", "train"}
     values = read_yaml(path)
     return "train" if not values or set(values) & train_sections else "plugin"
-
-
-def _leaves(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
-        return [leaf for key, item in value.items() for leaf in _leaves(item, f"{prefix}{key}.")]
-    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        items = enumerate(value)
-        return [leaf for number, item in items for leaf in _leaves(item, f"{prefix}{number}.")]
-    return [(prefix[:-1], value)]
-
-
-def _parent_origin(key: str, origins: dict[str, str]) -> str:
-    """A value inside a list or free mapping belongs to the nearest parent whose origin is known."""
-    while "." in key:
-        key = key.rpartition(".")[0]
-        if key in origins:
-            return origins[key]
-    return "default"

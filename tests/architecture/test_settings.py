@@ -23,6 +23,7 @@ class Outer:
     inner: Inner = field(default_factory=Inner)
     kind: Literal["x", "y"] = "x"
     path: Optional[str] = None
+    many: tuple[Inner, ...] = ()
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,39 @@ def test_origins_and_overrides(tmp_path):
         "kind": "command line",
         "inner.names": "default",
         "path": "default",
+        "many": "default",
     }
+
+
+def test_origins_inside_lists(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("many: [{size: 5}, {rate: 1.0}]\n")
+    origins = load_yaml(Outer, path)[1]
+    assert (origins["many.0.size"], origins["many.0.rate"]) == (str(path), "default")
+    assert (origins["many.1.size"], origins["many.1.rate"]) == ("default", str(path))
+    origins = load_yaml(Outer, path, ["many=[{size: 7}]"])[1]
+    found = {key: origins[key] for key in origins if key.startswith("many")}
+    asked = {"many.0.size": "command line"}
+    assert found == {**asked, "many.0.rate": "default", "many.0.names": "default"}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("inner.siz=1", "^command line: unknown key inner.siz .did you mean 'size'"),
+        ("iner.size=1", "^command line: unknown key iner .did you mean 'inner'"),
+        ("inner.size=x", "^command line: inner.size should be int"),
+        ("many=[{size: x}]", r"^command line: many\[0\].size should be int"),
+        ("kind=y", r"/sub/inner.yaml: unknown key inner.sise .did you mean 'size'"),
+    ],
+)
+def test_an_error_says_which_of_the_origins_is_wrong(tmp_path, override, message):
+    path, inner = tmp_path / "c.yaml", tmp_path / "sub" / "inner.yaml"
+    inner.parent.mkdir()
+    inner.write_text("size: 5\n" if "kind" not in override else "sise: 5\n")
+    path.write_text("inner: sub/inner.yaml\nmany: [{size: 3}]\n")
+    with pytest.raises(ConfigError, match=message):
+        load_yaml(Outer, path, [override])
 
 
 def test_a_section_may_be_another_file(tmp_path):
