@@ -13,10 +13,8 @@ from typing import Callable, Optional, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from sama_plugin.errors import ConfigError
-from sama_plugin.media import rle
 from sama_plugin.media.frames import FramePlan
 from sama_plugin.media.tracks import MaskTrack
 from sama_plugin.media.video import VideoReader
@@ -24,14 +22,9 @@ from sama_plugin.model.attach import SamaModel
 from sama_plugin.nn.pointing import Seen
 from sama_plugin.segment.base import Prompt
 from sama_plugin.segment.pieces import propagate_pieces
-from sama_plugin.segment.propagate import (
-    RELEASED,
-    FrameResult,
-    ObjectPrompt,
-    TrackOptions,
-    propagate,
-)
+from sama_plugin.segment.propagate import DEFAULT, RELEASED, ObjectPrompt, propagate
 from sama_plugin.segment.store import FeatureStore
+from sama_plugin.segment.track import write
 
 
 @dataclass(frozen=True)
@@ -43,17 +36,12 @@ class Grounded:
 
 
 class Grounder:
-    """Turns states into tracks for one video; keeps the video's segmenter features.
+    """Turns states into tracks for one video; keeps the video's segmenter features."""
 
-    Args:
-        reader: the video. store: features shared with other sessions of the same video; by default
-            a new store.
-    """
-
-    def __init__(self, sama: SamaModel, reader: VideoReader, store: Optional[FeatureStore] = None):
+    def __init__(self, sama: SamaModel, reader: VideoReader):
         self.sama, self.reader = sama, reader
-        self.store = store or FeatureStore(sama.segmenter, reader)
-        self.options = RELEASED if sama.config.compat == "released" else TrackOptions()
+        self.store = FeatureStore(sama.segmenter, reader)
+        self.options = RELEASED if sama.config.compat == "released" else DEFAULT
 
     @property
     def encodes(self) -> int:
@@ -101,9 +89,10 @@ class Grounder:
             options=self.options,
             mask_decoder=self.sama.modules.mask_decoder,
         )
+        through = self.sama.segmenter.image_size if self.options.through_input else None
         done = 0
         for result in results:
-            self._write(result, tracks)
+            write(result, tracks, through)
             done += len(result.objects)
             if on_frame is not None:
                 on_frame(done, total * len(tracks))
@@ -126,18 +115,6 @@ class Grounder:
     def close(self) -> None:
         """Forget the features."""
         self.store.close()
-
-    def _write(self, result: FrameResult, tracks: list[MaskTrack]) -> None:
-        """Masks of one frame at the video's size, as RLE."""
-        logits = F.interpolate(
-            result.logits.float(), self.reader.size, mode="bilinear", align_corners=False
-        )  # (O, 1, H, W)
-        masks = (logits[:, 0] > 0).cpu().numpy()
-        for row, index in enumerate(result.objects):
-            track = tracks[index]
-            track.rles[result.frame] = rle.encode(masks[row]) if masks[row].any() else None
-            track.scores[result.frame] = float(result.score[row])
-            track.ious[result.frame] = float(result.iou[row])
 
 
 def _presence(track: MaskTrack, prompted: Sequence[int]) -> float:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Literal, Protocol, Sequence
+from typing import Literal, Optional, Protocol, Sequence
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ class FeatureStore:
         self.resident_bytes = 0
         self._resident: dict[int, FrameFeatures] = {}
         self._spilled: dict[int, int] = {}
-        self._file: _SpillFile | None = None
+        self._file: Optional[_SpillFile] = None
 
     def __len__(self) -> int:
         return len(self.reader)

@@ -2,8 +2,8 @@
 
 No dense mask outlives its frame. Logits are resized bilinearly straight to the video's size, as the
 stock predictor does; with `through_input` they pass through the network's input size first, as the
-released SAMA does. Used by sessions and evaluation, which may also consume `propagate` and call
-`write` themselves.
+released SAMA does. `track` is the segmenter by itself, from prompts to tracks; sessions
+(`infer/grounding.py`) count results as they come and call `write`.
 """
 
 from __future__ import annotations

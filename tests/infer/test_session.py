@@ -15,10 +15,15 @@ from sama_plugin.data.encode import Encoder
 from sama_plugin.dialog.sample import Media, Sample, Turn
 from sama_plugin.errors import MediaError, RegionError, SamaError, SlotError
 from sama_plugin.infer.answers import MaskReady, TextPiece
+from sama_plugin.infer.grounding import Grounder
 from sama_plugin.infer.record import resume_session
 from sama_plugin.infer.session import VideoSession
 from sama_plugin.media.frames import FramePolicy
 from sama_plugin.media.prompts import RegionPrompt
+from sama_plugin.media.video import open_video
+from sama_plugin.segment.base import Prompt
+from sama_plugin.segment.propagate import RELEASED, ObjectPrompt
+from sama_plugin.segment.track import track
 from tests.infer.conftest import FRAMES, HEIGHT, WIDTH
 
 BOX = (8, 10, 30, 24)
@@ -128,6 +133,27 @@ def test_tracks_cover_the_clip_at_the_videos_size(session):
         assert set(phrase.track.scores) == set(phrase.track.ious) == set(range(FRAMES))
         assert 0 <= phrase.score <= 1
         assert session.answers[0].text[phrase.start : phrase.end] == phrase.text != ""
+
+
+def test_released_masks_pass_through_the_segmenters_input_size(sama, clip, session, monkeypatch):
+    session.ask("what moves?", masks=False)
+    states, plan = session.seg_states(1), session.plan
+    monkeypatch.setattr(sama.config, "compat", "released")
+    large = open_video(clip.repeat(5, axis=1).repeat(5, axis=2))
+    grounder = Grounder(sama, large)
+    vectors = grounder._vectors(states, session.shown, plan)
+    objects = [
+        ObjectPrompt({frame: Prompt(vectors=one) for frame, one in zip(plan.prompted, row)})
+        for row in vectors
+    ]
+
+    def masks(options):
+        decoder = sama.modules.mask_decoder
+        where = sama.segmenter, grounder.store, objects, large.size
+        return [one.rles for one in track(*where, options=options, mask_decoder=decoder)]
+
+    found = [one.track.rles for one in grounder.ground(states, session.shown, plan)]
+    assert found == masks(RELEASED) != masks(dataclasses.replace(RELEASED, through_input=False))
 
 
 def test_keyframes_without_the_thing_give_an_empty_track(sama, session):
