@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Optional
 
 from sama_plugin.data.sources import SourceConfig
@@ -112,3 +113,26 @@ class TrainConfig:
                 "into every "
                 "checkpoint; set sama.lora.r, or train without DeepSpeed"
             )
+
+
+def check_files(config: TrainConfig) -> None:
+    """What the run reads is there; asked before a large host is loaded.
+
+    Raises:
+        ConfigError: an annotation, adapter, or file of weights does not exist.
+    """
+    sama = config.sama
+    weights = () if sama.seg.weights == "random" else (sama.seg.weights,)
+    named = {
+        **{f"data.{i}.path": (source.path,) for i, source in enumerate(config.data)},
+        "model.adapter": (config.model.adapter,),
+        "sama.seg.weights": weights,
+        "sama.start_from": sama.start_from,
+    }
+    for setting, paths in named.items():
+        for path in paths:
+            if path is not None and not Path(path).exists():
+                raise ConfigError(
+                    f"{setting} is {path}, which does not exist (relative paths start where the "
+                    f"command runs: {Path.cwd()})"
+                )

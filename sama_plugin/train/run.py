@@ -14,7 +14,7 @@ from sama_plugin.atomic import check_writable
 from sama_plugin.errors import ConfigError
 from sama_plugin.logs import get_logger
 from sama_plugin.settings import dump_yaml
-from sama_plugin.train.config import TrainConfig
+from sama_plugin.train.config import TrainConfig, check_files
 
 log = get_logger("train")
 
@@ -43,8 +43,10 @@ def train(
         callbacks: `transformers.TrainerCallback`s.
 
     Raises:
-        ConfigError: the output folder holds another run's checkpoints and `resume` is off.
+        ConfigError: the output folder holds another run's checkpoints and `resume` is off, or a
+            file that the run reads does not exist.
     """
+    check_files(config)
     from transformers import set_seed
 
     out = check_writable(config.train.out)

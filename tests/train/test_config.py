@@ -9,7 +9,8 @@ import pytest
 from sama_plugin.errors import ConfigError
 from sama_plugin.settings import from_dict, load_yaml
 from sama_plugin.train.arguments import training_arguments
-from sama_plugin.train.config import TrainConfig
+from sama_plugin.train.config import TrainConfig, check_files
+from sama_plugin.train.run import train
 from tests.conftest import REPOSITORY
 
 CONFIGS = sorted((REPOSITORY / "configs" / "train").glob("*.yaml"))
@@ -90,3 +91,20 @@ def test_deepspeed_files_are_read_before_anything_is_loaded(model, file, message
     values = {"data": [SOURCE], "model": model, "train": {"deepspeed": file}}
     with pytest.raises(ConfigError, match=message):
         training_arguments(from_dict(TrainConfig, values))
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        ("data", [{"format": "sama", "path": "gone.jsonl"}], "data.0.path is gone.jsonl, which"),
+        ("model", {"adapter": "no/run"}, "model.adapter is no/run, which does not exist"),
+        ("sama", {"seg": {"weights": "sam2.pt"}}, "sama.seg.weights is sam2.pt, which"),
+        ("sama", {"start_from": ["q.safetensors"]}, "sama.start_from is q.safetensors, which"),
+    ],
+)
+def test_files_that_a_run_reads_are_missed_before_anything_is_loaded(section, values, message):
+    there = {"data": [{**SOURCE, "path": __file__}], "sama": {"seg": {"weights": "random"}}}
+    check_files(from_dict(TrainConfig, there))
+    missing = from_dict(TrainConfig, {**there, "model": {"path": "no/host"}, section: values})
+    with pytest.raises(ConfigError, match=message):
+        train(missing)
