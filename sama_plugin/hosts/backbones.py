@@ -107,14 +107,14 @@ def layers_of(family: str, targets: Sequence[str]) -> list[str]:
     return found
 
 
-def pattern(family: str, targets: Sequence[str], path: str = "language_model") -> str:
+def pattern(family: str, targets: Sequence[str]) -> str:
     """Regular expression (full match) over module names for these targets.
 
     It is anchored on the language model's path, so vision layers of the same name never match;
     `.*` before it admits the prefixes that PEFT wrapping adds.
     """
     choices = "|".join(re.escape(name) for name in layers_of(family, targets))
-    return rf"(?:.*\.)?{re.escape(path)}\.layers\.\d+\.(?:{choices})"
+    return rf"(?:.*\.)?language_model\.layers\.\d+\.(?:{choices})"
 
 
 def fused_rows(config: Any, targets: Sequence[str]) -> dict[str, slice]:

@@ -65,6 +65,9 @@ class HostAdapter(Protocol):
     def detect(self, model: Any) -> bool:
         """Whether this adapter can hold `model` (an unwrapped host, never a PeftModel)."""
 
+    def use_frame_side(self, model: Any, side: int) -> None:
+        """Read frames of `side` pixels from now on; HostError where the host cannot."""
+
     def decoder(self, model: Any) -> Any:
         """The transformer that is called with `inputs_embeds=` (before the language-model head)."""
 

@@ -22,11 +22,16 @@ from sama_plugin.hosts.base import Head, VisualRows
 class NativeHost:
     """Defaults of `HostAdapter` for transformers' vision-language classes.
 
-    A subclass has `name`, `detect`, `tap_visual` (from `MethodTap` or a module hook),
-    `encode_frames`, the grid, the wording and the pixels.
+    A subclass has `name`, `model_type` (of the configuration) and `held_at` (a name in the inner
+    model, without which the class is of another version), `tap_visual` (from `MethodTap` or a
+    module hook), `encode_frames`, the grid, the wording and the pixels.
     """
 
-    name = "native"
+    name = model_type = held_at = ""
+
+    def detect(self, model: Any) -> bool:
+        kind = getattr(getattr(model, "config", None), "model_type", None)
+        return kind == self.model_type and hasattr(getattr(model, "model", None), self.held_at)
 
     def use_frame_side(self, model: Any, side: int) -> None:
         """Refuse another side than the host's own; hosts that read any size override this."""

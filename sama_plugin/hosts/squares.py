@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Sequence
 
 import numpy as np
 
+from sama_plugin.errors import MediaError
+
 if TYPE_CHECKING:
     import torch
 
@@ -27,18 +29,15 @@ def square_pixels(
     from PIL import Image
 
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
-        raise ValueError(
-            f"frames should be uint8 (N, H, W, 3), found {frames.dtype} {frames.shape}"
+        raise MediaError(
+            f"frames are uint8 (N, H, W, 3), found {frames.dtype} {frames.shape}; give what "
+            "`VideoReader.frames` returns"
         )
     if frames.shape[1:3] != (size, size):
-        square = [Image.fromarray(frame).resize((size, size), Image.BICUBIC) for frame in frames]
-        frames = (
-            np.stack([np.asarray(image) for image in square])
-            if square
-            else np.zeros((0, size, size, 3), np.uint8)
-        )
-    values = (
-        torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255
-    )  # (N, 3, S, S)
+        square = np.zeros((len(frames), size, size, 3), np.uint8)
+        for row, frame in zip(square, frames):
+            row[:] = Image.fromarray(frame).resize((size, size), Image.BICUBIC)
+        frames = square
+    values = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)  # (N, 3, S, S)
     mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in statistics)
-    return (values - mean) / std
+    return (values.float() / 255 - mean) / std

@@ -19,23 +19,15 @@ from sama_plugin.hosts.native import NativeHost, pooled, stacked
 class InternVLAdapter(NativeHost):
     """`HostAdapter` for `InternVLForConditionalGeneration`; stateless."""
 
-    name = "internvl"
-
-    def detect(self, model: Any) -> bool:
-        return getattr(
-            getattr(model, "config", None), "model_type", None
-        ) == "internvl" and hasattr(getattr(model, "model", None), "multi_modal_projector")
-
-    def visual_module(self, model: Any) -> Any:
-        """The projector."""
-        return model.model.multi_modal_projector
+    name = model_type = "internvl"
+    held_at = "multi_modal_projector"
 
     def tap_visual(self, model: Any, seen: Callable[[VisualRows], Optional[VisualRows]]) -> Any:
         def hook(module: Any, args: tuple, output: Tensor) -> Optional[Tensor]:
             kept = seen(VisualRows(output))
             return None if kept is None else kept.features
 
-        return self.visual_module(model).register_forward_hook(hook)
+        return model.model.multi_modal_projector.register_forward_hook(hook)
 
     def encode_frames(self, model: Any, pixels: Tensor) -> VisualRows:
         return VisualRows(stacked(pooled(model.get_image_features(pixel_values=pixels))))

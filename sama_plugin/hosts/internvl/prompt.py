@@ -1,8 +1,8 @@
 """How native InternVL words its visual input.
 
 The native processor writes "Frame{i}: " with i from 1 before each video frame, and nothing before
-an image
-(upstream's own trainer writes "Frame-{i}: "; the wording is therefore part of a checkpoint).
+an image (upstream's own trainer writes "Frame-{i}: "; the wording is therefore part of a
+checkpoint).
 """
 
 from __future__ import annotations

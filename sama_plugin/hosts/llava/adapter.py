@@ -27,14 +27,8 @@ from sama_plugin.hosts.squares import CLIP, HALVES, square_pixels
 class LlavaAdapter(NativeHost):
     """`HostAdapter` for `LlavaForConditionalGeneration`: frames are its images."""
 
-    name = "llava"
-    model_type = "llava"
-    encoder = "get_image_features"
-
-    def detect(self, model: Any) -> bool:
-        return getattr(
-            getattr(model, "config", None), "model_type", None
-        ) == self.model_type and hasattr(getattr(model, "model", None), self.encoder)
+    name = model_type = "llava"
+    held_at = "get_image_features"
 
     def tap_visual(self, model: Any, seen: Callable[[VisualRows], Optional[VisualRows]]) -> Any:
         def change(output: Any) -> Any:
@@ -43,11 +37,11 @@ class LlavaAdapter(NativeHost):
                 return output
             return with_pooled(output, self._handed_on(model, pooled(output), kept.features))
 
-        return MethodTap(model.model, self.encoder, change)
+        return MethodTap(model.model, self.held_at, change)
 
     def encode_frames(self, model: Any, pixels: Tensor) -> VisualRows:
         config = model.config
-        output = getattr(model.model, self.encoder)(
+        output = getattr(model.model, self.held_at)(
             self._frames(pixels),
             vision_feature_layer=config.vision_feature_layer,
             vision_feature_select_strategy=config.vision_feature_select_strategy,
@@ -100,7 +94,7 @@ class LlavaAdapter(NativeHost):
 class _VideoAdapter(LlavaAdapter):
     """Frames go through the host's video input, stills too."""
 
-    encoder = "get_video_features"
+    held_at = "get_video_features"
 
     def forward_inputs(self, model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
         inputs = dict(inputs)

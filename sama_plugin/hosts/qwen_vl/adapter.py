@@ -29,16 +29,12 @@ class Qwen25VLAdapter(NativeHost):
     """`HostAdapter` for `Qwen2_5_VLForConditionalGeneration`."""
 
     name = model_type = "qwen2_5_vl"
+    held_at = "get_image_features"
     language = "qwen2"
     statistics = CLIP
 
     def __init__(self) -> None:
         self.side: Optional[int] = None
-
-    def detect(self, model: Any) -> bool:
-        return getattr(
-            getattr(model, "config", None), "model_type", None
-        ) == self.model_type and hasattr(getattr(model, "model", None), "get_image_features")
 
     def use_frame_side(self, model: Any, side: int) -> None:
         """Read frames of another side; a multiple of what one token covers."""
@@ -55,7 +51,7 @@ class Qwen25VLAdapter(NativeHost):
             kept = seen(self._rows(model, output))
             return output if kept is None else self._handed_on(output, kept)
 
-        return MethodTap(model.model, "get_image_features", change)
+        return MethodTap(model.model, self.held_at, change)
 
     def encode_frames(self, model: Any, pixels: Tensor) -> VisualRows:
         rows, grid = to_patches(pixels, model.config.vision_config)
