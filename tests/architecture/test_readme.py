@@ -98,11 +98,13 @@ def test_names_in_examples_exist(block):
 
 
 def test_readme_example_runs_on_the_tiny_host(tmp_path, monkeypatch):
-    """As printed; only the settings are those of the tiny host, and a grammar makes it ground."""
+    """As printed; only the host is the tiny one, and a grammar makes it ground."""
     import numpy as np
 
+    from sama_plugin.infer import load
     from sama_plugin.miniworld.host import tiny_host
     from sama_plugin.model import generate
+    from sama_plugin.model.attach import attach
     from sama_plugin.viz.write import write_video
     from tests.infer.conftest import speak_grammar
     from tests.model.conftest import tiny_config
@@ -112,15 +114,22 @@ def test_readme_example_runs_on_the_tiny_host(tmp_path, monkeypatch):
         for language, code in code_blocks((REPOSITORY / "README.md").read_text(encoding="utf-8"))
         if language == "python"
     ]
-    assert "SamaConfig())" in block
     frames = np.random.default_rng(0).integers(0, 255, (16, 64, 64, 3), dtype=np.uint8)
     write_video(tmp_path / "clip.mp4", frames, fps=8)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(generate, "_chooser", speak_grammar)
     model, tokenizer = tiny_host(seed=0)
     before = [name for name, _ in model.named_modules()]
-    names = {"model": model, "tokenizer": tokenizer, "config": tiny_config()}
-    exec(block.replace("SamaConfig())", "config)", 1), names)
+    asked = []
+
+    def load_tiny(*words):
+        asked.append(words)
+        return attach(model, tokenizer, tiny_config())
+
+    monkeypatch.setattr(load, "load_sama", load_tiny)
+    names: dict = {}
+    exec(block, names)
+    assert asked == [("mini",)] and asked[0][0] in load.PACKAGED_ADAPTERS
     session, answer = names["session"], names["answer"]
     assert [turn.asked for turn in session.turns][0] == "What does @ball do?"
     assert answer is session.answers[-1]
