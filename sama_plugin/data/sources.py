@@ -30,8 +30,8 @@ BUDGET = 1000
 class SourceConfig:
     """One dataset of a mixture.
 
-    An epoch sees every sample `repeat` times; with `samples` in the mixture it sees shares by
-    `weight` instead.
+    An epoch sees every sample `repeat` times; with `train.epoch_samples` it sees shares by `weight`
+    instead.
     """
 
     format: str  # a name in the formats registry

@@ -94,6 +94,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not self.data:
             raise ConfigError("data: no source is named; give at least one {format, path}")
+        self._check_shares()
         if self.model.quantize == "4bit" and self.sama.lora.r == 0:
             raise ConfigError(
                 "model.quantize 4bit trains adapters only, but sama.lora.r is 0; set sama.lora.r"
@@ -110,9 +111,20 @@ class TrainConfig:
         if self.train.deepspeed and self.sama.lora.r == 0:
             raise ConfigError(
                 "train.deepspeed with sama.lora.r 0: DeepSpeed would write the whole frozen host "
-                "into every "
-                "checkpoint; set sama.lora.r, or train without DeepSpeed"
+                "into every checkpoint; set sama.lora.r, or train without DeepSpeed"
             )
+
+    def _check_shares(self) -> None:
+        """A share that this kind of epoch does not look at would be ignored in silence."""
+        counted = "repeat" if self.train.epoch_samples is None else "weight"
+        ignored = "weight" if counted == "repeat" else "repeat"
+        for i, source in enumerate(self.data):
+            if getattr(source, ignored) != 1.0:
+                raise ConfigError(
+                    f"data.{i}.{ignored} is {getattr(source, ignored):g}, which counts only "
+                    f"{'with' if ignored == 'weight' else 'without'} train.epoch_samples "
+                    f"({self.train.epoch_samples}); set {counted} instead"
+                )
 
 
 def check_files(config: TrainConfig) -> None:

@@ -40,6 +40,14 @@ def test_every_deepspeed_file_leaves_the_optimiser_to_the_trainer(path):
     [
         ({"data": []}, "no source is named"),
         (
+            {"data": [SOURCE, {**SOURCE, "weight": 0.5}]},
+            "data.1.weight is 0.5, which counts only with train.epoch_samples .None.; set repeat",
+        ),
+        (
+            {"data": [{**SOURCE, "repeat": 2.0}], "train": {"epoch_samples": 9}},
+            "data.0.repeat is 2, which counts only without train.epoch_samples .9.; set weight",
+        ),
+        (
             {"data": [SOURCE], "model": {"quantize": "4bit"}, "sama": {"lora": {"r": 0}}},
             "4bit trains adapters only",
         ),
