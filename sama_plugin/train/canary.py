@@ -68,10 +68,9 @@ class Canary:
         if slots != encoded:
             raise PluginError(
                 f"micro-step {self.steps}: {slots} region slots in {_names(inputs)}, {encoded} "
-                "were written. The plugin's "
-                "inputs do not reach the model: the batch must hold `sama=` "
-                "(remove_unused_columns=False), and nothing may "
-                "replace or compile the host's forward after attach"
+                "were written. The plugin's inputs do not reach the model: the batch must hold "
+                "`sama=` (remove_unused_columns=False), and nothing may replace or compile the "
+                "host's forward after attach"
             )
         self.regions_seen = self.regions_seen or slots > 0
 
@@ -95,20 +94,21 @@ class Canary:
         labelled = 0
         if batch is not None and batch.label_target is not None:
             labelled = batch.label_target.shape[0]
-        loss = sum(float(part) for name, part in self.sama.last_losses.items() if name != "text")
+        others = ("text", "router")
+        parts = self.sama.last_losses.items()
+        loss = sum(float(part) for name, part in parts if name not in others)
         if labelled and not loss > 0:
             raise PluginError(
                 f"micro-step {self.steps}: {labelled} masks of {_names(inputs)} gave no mask loss "
-                f"(sum of parts {loss}); "
-                "is the model still attached, and does its forward receive `sama=`?"
+                f"(sum of parts {loss}); is the model still attached, and does its forward receive "
+                "`sama=`?"
             )
         self.unlabelled = 0 if labelled else self.unlabelled + 1
         self.masks_seen = self.masks_seen or labelled > 0
         if self.unlabelled >= UNLABELLED:
             raise PluginError(
                 f"{self.unlabelled} batches with [SEG] tokens had no mask label at all, last "
-                f"{_names(inputs)}; "
-                "check the masks of the data with `sama data check`"
+                f"{_names(inputs)}; check the masks of the data with `sama data check`"
             )
 
 

@@ -11,7 +11,10 @@ from typing import Any, Mapping, Optional
 import torch
 from torch import Tensor
 
-PARTS = ("text", "mask_bce", "mask_dice", "object_score", "place", "click", "look", "base")
+PARTS = (
+    *("text", "mask_bce", "mask_dice", "object_score"),
+    *("place", "click", "look", "router", "base"),
+)
 
 
 class LossMeter:
