@@ -15,10 +15,9 @@ from typing import Iterable
 def main() -> int:
     from sama_plugin.cli import VERBS, reporting
     from sama_plugin.cli import main as command_line
-
-    arguments = sys.argv[1:]
     from sama_plugin.patching.launch import launch, script_first
 
+    arguments = sys.argv[1:]
     first = [*script_first(arguments), ""][0]
     if not first or first in VERBS or first.startswith("-") or _mistyped(first, VERBS):
         return command_line(arguments)

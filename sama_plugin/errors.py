@@ -1,8 +1,7 @@
 """Every error the plugin raises on purpose, one class a cause.
 
 A message says what happened, with which values, where it came from and what to do next. Callers
-catch `SamaError`;
-the command line prints its message without a traceback and exits 2.
+catch `SamaError`; the command line prints its message without a traceback and exits 2.
 """
 
 from __future__ import annotations

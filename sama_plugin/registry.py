@@ -2,9 +2,8 @@
 class.
 
 Built-ins are a literal table of "module:attribute" strings and are imported when first asked for.
-Other packages add
-choices by an entry point in the group `sama_plugin.<registry name>`, or by `registry.register(name,
-object)`.
+Other packages add choices by an entry point in the group `sama_plugin.<registry name>`, or by
+`registry.register(name, object)`.
 """
 
 from __future__ import annotations
@@ -31,8 +30,7 @@ class Registry:
         if present is not None and present != target:
             raise ConfigError(
                 f"{self.name} {key!r} is registered twice: {_describe(present)} and "
-                f"{_describe(target)}; "
-                "rename one of them"
+                f"{_describe(target)}; rename one of them"
             )
         self._targets[key] = target
 

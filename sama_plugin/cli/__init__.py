@@ -29,10 +29,7 @@ VERBS = {
     "import": ("sama_plugin.cli.import_", "bring published weights into native hosts and adapters"),
     "merge": ("sama_plugin.cli.merge", "fold LoRA and new tokens into the host, keep the plugin"),
     "average": ("sama_plugin.cli.average", "the weighted mean of adapters of one lineage"),
-    "export": (
-        "sama_plugin.cli.export",
-        "one folder with everything, for the Auto classes",
-    ),
+    "export": ("sama_plugin.cli.export", "one folder with everything, for the Auto classes"),
     "swap-llm": ("sama_plugin.cli.swap_llm", "put another language model under a native InternVL"),
     "config": ("sama_plugin.cli.config", "print a configuration and where each value came from"),
     "doctor": ("sama_plugin.cli.doctor", "check the installation and a host"),
@@ -41,8 +38,8 @@ VERBS = {
 
 CPU_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 """oneDNN keeps a kernel for every shape it met, 1,024 of them by default; batches of ever new
-lengths
-made that 10 GB in 240 steps of the mini. Both are read when torch computes for the first time."""
+lengths made that 10 GB in 240 steps of the mini. Both are read when torch computes for the first
+time."""
 USAGE_ERROR = 2
 INTERRUPTED = 130
 

@@ -115,11 +115,6 @@ class TextEncoder:
         return list(self.tokenizer.encode(text, **self._options))
 
 
-def encode_text(tokenizer: Any, text: str) -> list[int]:
-    """`TextEncoder(tokenizer).plain(text)`; keep the encoder when there is more than one text."""
-    return TextEncoder(tokenizer).plain(text)
-
-
 def _options(tokenizer: Any) -> dict[str, bool]:
     """Keywords of `encode`: fast tokenizers of transformers before 4.40 cannot be told to split
     special strings, which `TextEncoder` then does itself.

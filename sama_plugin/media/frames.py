@@ -80,9 +80,8 @@ class FramePlan:
             outside = [frame for frame in frames if not 0 <= frame < self.total]
             if outside:
                 raise MediaError(
-                    f"frame plan: {name} has frame {outside[0]}, the clip has {self.total} "
-                    "frames (0 to "
-                    f"{self.total - 1})"
+                    f"frame plan: {name} has frame {outside[0]}, the clip has {self.total} frames "
+                    f"(0 to {self.total - 1})"
                 )
         for name in ("aggregator", "extra"):
             frames = getattr(self, name)

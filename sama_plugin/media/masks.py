@@ -100,8 +100,7 @@ def read_png(path: Union[str, Path]) -> np.ndarray:
     if pixels.ndim != 2 or pixels.max() > 255:
         raise MediaError(
             f"cannot read mask {path}: its mode is {mode} and its pixels are not labels 0..255; "
-            "save it as a palette "
-            "or 8-bit grey PNG"
+            "save it as a palette or 8-bit grey PNG"
         )
     labels = pixels.astype(np.uint8)
     if mode != "P" and labels.max() == 255 and not ((labels > 0) & (labels < 255)).any():

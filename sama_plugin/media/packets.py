@@ -67,9 +67,8 @@ def read_packets(path: Path) -> Optional[Packets]:
         return None
     if any(words in listing.stderr for words in _CUT_OFF):
         raise MediaError(
-            f"{path} is truncated: it ends before the length it states; copy or download it "
-            "again, or keep what is "
-            f"there with: ffmpeg -i {path.name} -c copy repaired{path.suffix}"
+            f"{path} is truncated: it ends before the length it states; copy or download it again, "
+            f"or keep what is there with: ffmpeg -i {path.name} -c copy repaired{path.suffix}"
         )
     unit, stamps, flags = _parse(listing.stdout)
     if not stamps:
@@ -86,8 +85,7 @@ def _list_packets(path: Path) -> Optional[subprocess.CompletedProcess]:
         warn_once(
             "media.ffmpeg",
             f"imageio-ffmpeg is not usable ({error}); videos are decoded from their start, which "
-            "is slower, and "
-            "frames hidden by an edit list are counted. pip install imageio-ffmpeg",
+            "is slower, and frames hidden by an edit list are counted. pip install imageio-ffmpeg",
         )
         return None
     copy = ["-map", "0:v:0", "-c", "copy", "-copyinkf", "-copyts", "-f", "framecrc", "-"]
@@ -153,6 +151,5 @@ def _check_riff(path: Path) -> None:
         if path.stat().st_size < stated:
             raise MediaError(
                 f"{path} is truncated: it has {path.stat().st_size} bytes and states {stated}; "
-                "copy or download it "
-                "again"
+                "copy or download it again"
             )

@@ -36,9 +36,8 @@ class ArrayReader(VideoReader):
         array = array[None] if self.still else array
         if array.ndim != 4 or array.shape[-1] != 3 or array.dtype != np.uint8:
             raise MediaError(
-                f"{name}: an array of shape {array.shape} and type {array.dtype} is no clip; "
-                "give (frames, height, "
-                "width, 3) of uint8"
+                f"{name}: an array of shape {array.shape} and type {array.dtype} is no clip; give "
+                "(frames, height, width, 3) of uint8"
             )
         if 0 in array.shape:
             raise MediaError(f"{name}: the clip is empty, its shape is {array.shape}")
@@ -66,9 +65,7 @@ class ListReader(VideoReader):
         self.pictures, self.fps, self.name, self.still = pictures, fps, name, still
         self._size: Optional[tuple[int, int]] = None
         if still:
-            self._size = read_picture(pictures[0]).shape[
-                :2
-            ]  # a bad file is found when it is opened
+            self._size = read_picture(pictures[0]).shape[:2]  # a bad file is found when opened
 
     @property
     def size(self) -> tuple[int, int]:
@@ -142,8 +139,7 @@ def read_picture(picture: Union[str, Path, Image.Image, np.ndarray]) -> np.ndarr
         if picture.ndim != 3 or picture.shape[-1] != 3 or picture.dtype != np.uint8:
             raise MediaError(
                 f"an array of shape {picture.shape} and type {picture.dtype} is no picture; give "
-                "(height, width, 3) "
-                "of uint8"
+                "(height, width, 3) of uint8"
             )
         return picture
     if isinstance(picture, Image.Image):

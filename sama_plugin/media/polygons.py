@@ -1,10 +1,8 @@
 """Polygons to masks and back.
 
 Rasterising is COCO's (pycocotools), so masks agree with every dataset. The way back traces pixel
-edges, and cuts a mask
-with holes into pieces without, because a COCO polygon cannot have a hole:
-    `from_polygons(to_polygons(mask))` is `mask`.
-Used through `sama_plugin.media.masks`.
+edges, and cuts a mask with holes into pieces without, because a COCO polygon cannot have a hole:
+`from_polygons(to_polygons(mask))` is `mask`. Used through `sama_plugin.media.masks`.
 """
 
 from __future__ import annotations
@@ -75,8 +73,7 @@ def _ring(polygon: Any, index: int) -> list[float]:
             "a polygon is unusable",
             field=f"polygons[{index}]",
             found=str(polygon)[:80],
-            expected=f"x, y pairs of at least three points, finite and within {FARTHEST:.0f} "
-            "pixels",
+            expected=f"x, y of three points or more, finite and within {FARTHEST:.0f} pixels",
             reason="bad_segmentation",
         )
     return flat.tolist()

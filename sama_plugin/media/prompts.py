@@ -101,8 +101,7 @@ class RegionPrompt:
         if len(labels) != len(points) or not set(labels) <= {0, 1}:
             raise RegionError(
                 f"points on frame {frame}: {len(points)} points with labels {labels}; give each "
-                "point a 1 (on the "
-                "thing) or a 0 (not on it)"
+                "point a 1 (on the thing) or a 0 (not on it)"
             )
         return cls("points", _frame(frame), points=points, labels=labels, radius=_radius(radius))
 

@@ -131,8 +131,7 @@ class VideoReader(ABC):
             height, width = picture.shape[:2]
             raise MediaError(
                 f"frame {index} of {self.name} has {width} x {height} pixels, the others "
-                f"{self.size[1]} x "
-                f"{self.size[0]}; all frames of a clip must have one size"
+                f"{self.size[1]} x {self.size[0]}; all frames of a clip must have one size"
             )
 
 

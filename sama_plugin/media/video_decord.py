@@ -45,9 +45,8 @@ class DecordFile(VideoFile):
         except self._failures() as error:
             raise MediaError(
                 f"decord cannot read {path}: it is damaged, or its codec is unknown to decord "
-                "(known: H.264, H.265, "
-                "VP8, VP9, MPEG-4; eva-decord also knows AV1). Convert it with: ffmpeg -i "
-                f"{path.name} {path.stem}.converted.mp4 ({self._reason(error)})"
+                "(known: H.264, H.265, VP8, VP9, MPEG-4; eva-decord also knows AV1). Convert it "
+                f"with: ffmpeg -i {path.name} {path.stem}.converted.mp4 ({self._reason(error)})"
             ) from error
 
     def _numbered(self, listed: Optional[Packets]) -> Packets:

@@ -258,8 +258,8 @@ def _write(embeds: Tensor, slots: Tensor, vectors: Tensor, kind: str, batch: Sam
     if found != vectors.shape[0]:
         raise SlotError(
             f"{found} {kind} placeholders in the token sequences of {_names(batch)}, "
-            f"{vectors.shape[0]} vectors for "
-            "them; the sequence was cut or edited after it was encoded"
+            f"{vectors.shape[0]} vectors for them; the sequence was cut or edited after it was "
+            "encoded"
         )
     if found == 0:
         return embeds

@@ -1,7 +1,7 @@
 """Averages that turn frames into region vectors.
 
-Plain functions, used by `region.py`. Weighted sums are matrix products: they are deterministic on
-every device and accept zero rows, regions or frames.
+Plain functions, used by the region encoders and `focus.py`. Weighted sums are matrix products: they
+are deterministic on every device and accept zero rows, regions or frames.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 EMPTY = 1e-8  # added to the area, so that a mask without area gives zeros (released constant)
-FAINT = (
-    1e-6  # area every frame has at least when frames are merged, so that one frame is kept as is
-)
+FAINT = 1e-6  # area every frame has at least when merged, so that a single one is kept as it is
 
 
 def mask_pool(features: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -67,9 +67,8 @@ def imported(target: Target) -> Iterator[ModuleType]:
         found = getattr(module, "__file__", None)
         if target.file is not None and Path(found or "").resolve() != target.file.resolve():
             raise PluginError(
-                f"{target.file} should be imported as {target.module!r}, but that name is taken "
-                f"by {found}; "
-                "rename the script"
+                f"{target.file} should be imported as {target.module!r}, but that name is taken by "
+                f"{found}; rename the script"
             )
         yield module
 
@@ -86,10 +85,9 @@ def find_entry(module: ModuleType, name: str) -> Callable[[], Any]:
     ]
     raise PluginError(
         f"{module.__file__} has no function {name}(){nearest(name, functions)}; the launcher "
-        "imports a script under its "
-        "own name, so code below `if __name__ == '__main__':` does not run. Put it into main(), "
-        "or name the function: "
-        f"--plugin.entry NAME (found: {', '.join(functions) or 'none'})"
+        "imports a script under its own name, so code below `if __name__ == '__main__':` does not "
+        "run. Put it into main(), or name the function: --plugin.entry NAME (found: "
+        f"{', '.join(functions) or 'none'})"
     )
 
 

@@ -39,8 +39,8 @@ SEGMENTERS = Registry(
 class FrameFeatures:
     """Encoded frames, before any memory.
 
-    embedding: (N, C, h, w), the coarsest level as the trunk gives it. position: (1, C, h, w), the
-    same for all rows.
+    embedding: (N, C, h, w), the coarsest level as the neck gives it, without "no memory" added.
+    position: (1, C, h, w), the same for all rows.
     high_res: (N, C/8, 4h, 4w) and (N, C/4, 2h, 2w), finer levels as the mask decoder wants them.
     """
 
@@ -115,9 +115,8 @@ class Decoded:
     """Masks of N prompts, never blanked: what an absent object means is the caller's decision.
 
     logits: (N, 1, 4h, 4w), the chosen mask. all_logits: (N, M, 4h, 4w), all candidates (M is 1 or
-    3). iou: (N,) and
-    all_iou: (N, M), predicted quality in 0..1. score: (N,), object logit, present if positive.
-    pointer: (N, C).
+    3). iou: (N,) and all_iou: (N, M), predicted quality in 0..1. score: (N,), object logit, present
+    if positive. pointer: (N, C).
     """
 
     logits: Tensor
@@ -141,8 +140,9 @@ class Decoded:
 
 @dataclass
 class Memory:
-    """What is kept of a frame for one object each: features (N, C_m, h, w) and their position (1,
-    C_m, h, w).
+    """What is kept of a frame for one object each.
+
+    features: (N, C_m, h, w). position: (1, C_m, h, w), the same for all rows.
     """
 
     features: Tensor
@@ -154,9 +154,8 @@ class Recall:
     """What a frame of N objects is conditioned on.
 
     memories: pairs (slot, memory), slot 0 for prompted frames and d for the frame d steps before
-    (after, in reverse).
-    pointers: pairs (steps, (N, C) pointer). span: the number of pointers that the distances are
-    scaled by.
+    (after, in reverse). pointers: pairs (steps, (N, C) pointer). span: the number of pointers that
+    the distances are scaled by.
     """
 
     memories: tuple[tuple[int, Memory], ...]
@@ -168,10 +167,9 @@ class Segmenter(Protocol):
     """A frozen SAM2-class model. All calls run on its device; gradients pass through where inputs
     or weights want them.
 
-    id: name in the registry. fingerprint: id and a hash of the weights. image_size: side of the
-    square input in pixels.
-    prompt_dim: C. memory_frames: frames attended to, the prompted one included. pointer_limit:
-    pointers attended to.
+    id: name in the registry. fingerprint: id and a hash of the weights. image_size: S, side of the
+    square input in pixels. prompt_dim: C. memory_frames: frames attended to, the prompted one
+    included. pointer_limit: pointers attended to. module: the network.
     decoder_parameters_unused_by_vectors: names within a mask decoder copy that no vector-prompted
     decode touches.
     """

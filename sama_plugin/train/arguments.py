@@ -64,8 +64,7 @@ def _check_deepspeed(config: TrainConfig) -> None:
     if stage == 3 and config.model.quantize != "none":
         raise ConfigError(
             f"model.quantize {config.model.quantize} with {file} (ZeRO-3): quantised weights "
-            "cannot "
-            "be divided over ranks; use configs/deepspeed/zero2.json"
+            "cannot be divided over ranks; use configs/deepspeed/zero2.json"
         )
 
 

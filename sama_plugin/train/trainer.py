@@ -59,9 +59,8 @@ class SamaTraining:
             )
         if self.label_smoother is not None or getattr(self, "compute_loss_func", None) is not None:
             raise PluginError(
-                "label smoothing and compute_loss_func replace the loss of the model, and with "
-                "it the mask losses; "
-                "switch them off"
+                "label smoothing and compute_loss_func replace the loss of the model, and with it "
+                "the mask losses; switch them off"
             )
 
     @property

@@ -8,7 +8,7 @@ from sama_plugin.dialog.tokens import (
     check_user_text,
     token_ids,
 )
-from sama_plugin.dialog.wording import TextEncoder, encode_text
+from sama_plugin.dialog.wording import TextEncoder
 from sama_plugin.errors import ConfigError, RegionError
 from tests.tiny_tokenizer import tiny_tokenizer
 
@@ -51,19 +51,19 @@ def test_missing_tokens_are_named():
     ],
 )
 def test_user_words_never_become_tokens(tokenizer, text):
-    ids = encode_text(tokenizer, text)
+    ids = TextEncoder(tokenizer).plain(text)
     assert not set(ids) & set(tokenizer.get_added_vocab().values())
     assert tokenizer.decode(ids) == text
 
 
 def test_words_without_special_strings_are_encoded_as_the_host_does(tokenizer):
     text = "what does the dog do.\n a cup"
-    assert encode_text(tokenizer, text) == tokenizer(text, add_special_tokens=False).input_ids
+    assert TextEncoder(tokenizer).plain(text) == tokenizer(text, add_special_tokens=False).input_ids
 
 
 def test_host_grounding_marks_stay_tokens(tokenizer):
     text = "<ref>the dog</ref><box>[[1, 2, 3, 4]]</box>"
-    assert encode_text(tokenizer, text) == tokenizer(text, add_special_tokens=False).input_ids
+    assert TextEncoder(tokenizer).plain(text) == tokenizer(text, add_special_tokens=False).input_ids
 
 
 def test_a_tokenizer_that_ignores_splitting_is_cut(tokenizer):

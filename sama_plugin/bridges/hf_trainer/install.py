@@ -121,9 +121,8 @@ def _refuse_step(optimizer: Any, *_: Any) -> None:
 def _data(options: LaunchOptions) -> Path:
     if options.data is None:
         raise PluginError(
-            "the script's own dataset knows neither regions nor masks; give one with "
-            "--plugin.data FILE.jsonl "
-            "(`sama data convert` writes such files), or train with `sama train CONFIG`"
+            "the script's own dataset knows neither regions nor masks; give one with --plugin.data "
+            "FILE.jsonl (`sama data convert` writes such files), or train with `sama train CONFIG`"
         )
     path = Path(options.data)
     if not path.is_file():

@@ -71,8 +71,7 @@ class Preparation:
         self.ledger.note(
             f"the script's {type(host).__name__}",
             f"attached ({sama.adapter.name}, {sama.adapter.family(host)}, segmenter "
-            f"{sama.segmenter.id}); "
-            "new tokens added to its tokenizer",
+            f"{sama.segmenter.id}); new tokens added to its tokenizer",
         )
         if hasattr(model, "peft_config"):
             refuse_foreign_lora(sama)
@@ -93,7 +92,7 @@ def _tokenizer(arguments: dict[str, Any]) -> Any:
     if not hasattr(tokenizer, "add_tokens"):
         raise PluginError(
             "the script gives its Trainer no tokenizer (processing_class is "
-            f"{type(given).__name__}); the plugin needs "
-            "the host's: pass processing_class=tokenizer, or its processor"
+            f"{type(given).__name__}); the plugin needs the host's: pass "
+            "processing_class=tokenizer, or its processor"
         )
     return tokenizer

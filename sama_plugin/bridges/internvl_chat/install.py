@@ -15,6 +15,7 @@ import importlib
 import importlib.util
 import os
 import socket
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable
 
@@ -126,7 +127,5 @@ def _alone() -> None:
         os.environ.setdefault(name, str(value))
 
 
-def _root(script: ModuleType) -> Any:
-    from pathlib import Path
-
+def _root(script: ModuleType) -> Path:
     return Path(script.__file__).resolve().parents[len(script.__name__.split(".")) - 1]

@@ -8,6 +8,7 @@ model class stay what they are for everybody else.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Callable, Optional
@@ -172,8 +173,6 @@ def _arguments(options: LaunchOptions) -> Optional[Callable[[Any], Any]]:
 
 
 def _lacks_flash_attention(options: LaunchOptions) -> bool:
-    import importlib.util
-
     return bool(options.attention) or importlib.util.find_spec("flash_attn") is None
 
 
