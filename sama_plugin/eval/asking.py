@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Iterator, Mapping, Optional, Sequence
 
 from sama_plugin.dialog.sample import Region, Turn
 from sama_plugin.dialog.tokens import REGION_MARK
-from sama_plugin.errors import SamaError
+from sama_plugin.errors import DataError, SamaError
 from sama_plugin.eval.cases import Case
 from sama_plugin.media.tracks import MaskTrack
 
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from sama_plugin.infer.video import OpenVideo
     from sama_plugin.model.attach import SamaModel
 
+_STORED = {
+    **{"id": str, "text": str, "plain": str, "phrases": list, "tracks": list},
+    **{"finished": bool, "error": str, "seconds": dict},
+}
 TOGETHER = 16
 """Conversations in one batch; each holds a KV cache of its own."""
 
@@ -57,9 +61,26 @@ class Prediction:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Prediction:
-        """Inverse of `to_json`."""
+        """Inverse of `to_json`.
+
+        Raises:
+            DataError: `bad_prediction`, of a record that somebody else wrote; or a track is none.
+        """
+        for name, kind in _STORED.items():
+            if not isinstance(record.get(name), kind):
+                raise DataError(
+                    "not the record of an answer",
+                    record=record.get("id"),
+                    field=name,
+                    found=record.get(name),
+                    expected=kind.__name__,
+                    reason="bad_prediction",
+                )
         values = {name: record[name] for name in ("text", "plain", "finished", "error", "seconds")}
-        tracks = tuple(MaskTrack.from_json(one) for one in record["tracks"])
+        try:
+            tracks = tuple(MaskTrack.from_json(one) for one in record["tracks"])
+        except DataError as error:
+            raise error.at(record=record["id"], field="tracks") from error
         return cls(record["id"], phrases=tuple(record["phrases"]), tracks=tracks, **values)
 
 

@@ -85,7 +85,11 @@ class Predictions(Mapping[str, Prediction]):
         self._lines = {case.key: found[case.key] for case in cases}
 
     def __getitem__(self, key: str) -> Prediction:
-        return Prediction.from_json(self._lines[key][key])
+        lines = self._lines[key]
+        try:
+            return Prediction.from_json(lines[key])
+        except DataError as error:
+            raise error.at(file=str(lines.path)) from error
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._lines)

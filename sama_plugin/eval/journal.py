@@ -98,7 +98,7 @@ def read_journal(path: Path, run: Mapping[str, Any]) -> tuple[Lines, int]:
             record = _load(line, path, number)
             if number == 1:
                 _check_run(record.get("run"), _plain(run), path)
-            elif "id" not in record or record["id"] in lines.places:
+            elif not isinstance(record.get("id"), str) or record["id"] in lines.places:
                 raise DataError(
                     "a line has no id of its own",
                     file=str(path),

@@ -111,6 +111,33 @@ def run_lengths(rle: Mapping[str, Any]) -> np.ndarray:
     return runs
 
 
+def check_filled(rles: Sequence[Mapping[str, Any]]) -> None:
+    """What `run_lengths` checks, of many compressed masks at a time; that of a single negative run
+    it leaves to who decodes.
+
+    Raises:
+        DataError: as `run_lengths` of the first damaged one.
+    """
+    codes = [rle["counts"].encode("ascii", "replace") for rle in rles]
+    frames = np.array([height * width for height, width in map(size_of, rles)])
+    ends = np.cumsum([len(code) for code in codes])
+    try:
+        values, last = _values(b"".join(codes))
+        sizes = np.diff(np.cumsum(last)[ends - 1], prepend=0)
+        whole = all(codes) and last[ends - 1].all()
+    except DataError:
+        whole = False
+    if whole:
+        starts, size = np.cumsum(sizes) - sizes, np.repeat(sizes, sizes)
+        place = np.arange(len(values)) - np.repeat(starts, sizes)
+        # a value is part of its run and of every second one after it; the first of its run alone
+        counted = np.where(place == 0, 1, (size - 1 - place) // 2 + 1)
+        whole = (np.add.reduceat(values * counted, starts) == frames).all()
+    if not whole:
+        for rle in rles:
+            run_lengths(rle)
+
+
 def _combined(combine: np.ufunc, rles: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """All masks as one, with no more than two of them decoded at a time."""
     sizes = sorted({size_of(rle) for rle in rles})
@@ -157,6 +184,14 @@ def _pack(runs: np.ndarray) -> str:
 
 def _unpack(code: bytes) -> np.ndarray:
     """Compressed string to run lengths."""
+    runs, _ = _values(code)
+    runs[1::2] = np.cumsum(runs[1::2])
+    runs[2::2] = np.cumsum(runs[2::2])
+    return runs
+
+
+def _values(code: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers in a compressed string, and which letters end one."""
     letters = np.frombuffer(code, dtype=np.uint8).astype(np.int64) - 48
     if letters.size == 0 or letters.min() < 0 or letters.max() > 63 or letters[-1] & 32:
         raise DataError(
@@ -176,6 +211,4 @@ def _unpack(code: bytes) -> np.ndarray:
     np.add.at(values, number, (letters & 31) << (_GROUP_BITS * place))
     negative = (letters[last] & 16) != 0
     values -= np.where(negative, 1 << (_GROUP_BITS * (place[last] + 1)), 0)
-    values[1::2] = np.cumsum(values[1::2])
-    values[2::2] = np.cumsum(values[2::2])
-    return values
+    return values, last

@@ -156,16 +156,22 @@ class MaskTrack:
             return cls(
                 size=tuple(record["size"]),
                 total=int(record["total"]),
-                rles={int(frame): rle for frame, rle in record["rles"].items()},
+                rles={int(frame): _stored(rle) for frame, rle in record["rles"].items()},
                 scores={int(frame): float(one) for frame, one in record.get("scores", {}).items()},
                 ious={int(frame): float(one) for frame, one in record.get("ious", {}).items()},
             )
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
+        except DataError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise DataError(
                 f"not a mask track ({error!r})",
                 found=sorted(record) if isinstance(record, Mapping) else type(record).__name__,
                 expected="size, total, rles",
             ) from error
+
+
+def _stored(rle: Optional[RLE]) -> Optional[RLE]:
+    return None if rle is None else {"size": rle["size"], "counts": rle["counts"]}
 
 
 def _plain(rle: Optional[RLE]) -> Optional[RLE]:

@@ -130,3 +130,28 @@ def test_masks_of_different_sizes_are_not_joined():
         codec.merge([codec.encode(np.ones((2, 3))), codec.encode(np.ones((3, 2)))])
     with pytest.raises(DataError, match="one size"):
         codec.merge([])
+
+
+@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda code: code[:-1],
+        lambda code: code + "1",
+        lambda code: code[:2] + "!" + code[3:],
+        lambda code: "",
+        lambda code: code[:-1] + chr(ord(code[-1]) + 32),
+        lambda code: chr(ord(code[0]) + 1) + code[1:],
+    ],
+    ids=["short", "long", "letter", "empty", "open", "run"],
+)
+def test_a_damaged_mask_among_many_is_found(damage, place):
+    random = np.random.default_rng(place)
+    rles = [codec.encode(random.random(size) < 0.3) for size in ((9, 7), (1, 1), (30, 40), (2, 90))]
+    codec.check_filled(rles)
+    rles[place] = {**rles[place], "counts": damage(rles[place]["counts"])}
+    with pytest.raises(DataError) as expected:
+        codec.run_lengths(rles[place])
+    with pytest.raises(DataError) as found:
+        codec.check_filled(rles)
+    assert str(found.value) == str(expected.value)
