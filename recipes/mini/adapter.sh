@@ -8,6 +8,8 @@
 #
 # Interrupted? Run it again with --resume: it continues bit-exactly from the last checkpoint.
 set -euo pipefail
+cd "$(dirname "$0")/../.."
+
 OUT=${OUT:-out/mini}
 sama mini teach --out "$OUT" --clips "${CLIPS:-6500}" --steps "${STEPS:-8000}" --batch 8 \
     --ship sama_plugin/assets/mini/adapter "$@"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Pre-train the mini host: a 3.4 M parameter native InternVL that sees and talks about mini-world clips.
+# Pre-train the mini host: a 3.5 M parameter native InternVL that sees and talks about mini-world clips.
 #
 # Hardware: two CPU cores with AVX-512 bf16, 8 GB of memory, 12 GB of disk for rendered clips in RUN.
 # Time:     18 CPU minutes of seeing beside 22 of talking, then 30 of both joined: an hour. Interrupted? Run it

@@ -72,7 +72,7 @@ def card(progress: dict, scores: dict[str, float], questions: int) -> str:
     table = "\n".join(f"| {kind} | {scores[kind]:.3f} |" for kind in kinds)
     return f"""# Mini host
 
-A native InternVL (`InternVLForConditionalGeneration`, Qwen2 decoder, 3.4 M parameters, fp16) that
+A native InternVL (`InternVLForConditionalGeneration`, Qwen2 decoder, 3.5 M parameters, fp16) that
 sees 128x128 frames of the mini world, 64 tokens each, and talks about them. It knows nothing of
 regions or masks.
 

@@ -144,7 +144,7 @@ def build_host(
 def build_mini(
     seed: int = 0,
 ) -> tuple[InternVLForConditionalGeneration, PreTrainedTokenizerFast]:
-    """The mini host with random weights (about 3.4 M parameters)."""
+    """The mini host with random weights (about 3.5 M parameters)."""
     return build_host(MINI, seed)
 
 
