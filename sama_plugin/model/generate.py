@@ -138,16 +138,6 @@ def generate(
     )
 
 
-def teacher_forced_states(
-    sama: SamaModel,
-    ids: Sequence[int],
-    batch: Optional[SamaBatch],
-    cache: Optional[VisualCache] = None,
-) -> Tensor:
-    """(S, C) states of every [SEG] in `ids`, see `teacher_forced`."""
-    return teacher_forced(sama, ids, batch, cache)[0]
-
-
 @torch.no_grad()
 def teacher_forced(
     sama: SamaModel,

@@ -23,7 +23,7 @@ from sama_plugin.media.frames import FramePolicy
 from sama_plugin.model.adapters import add_lora, lora_layers
 from sama_plugin.model.attach import attach
 from sama_plugin.model.checkpoint import load_adapter, read_config, save_adapter
-from sama_plugin.model.generate import generate, teacher_forced, teacher_forced_states
+from sama_plugin.model.generate import generate, teacher_forced
 from sama_plugin.model.sama import VisualCache
 from sama_plugin.nn.pointing import Pointer
 from sama_plugin.segment.base import build_segmenter
@@ -272,7 +272,7 @@ class Conformance:
             inputs["input_ids"][0].tolist(),
             VisualCache(visual.features, None, visual.deep),
         )
-        forced = teacher_forced_states(sama, ids, inputs["sama"], cache)
+        forced, _ = teacher_forced(sama, ids, inputs["sama"], cache)
         assert torch.allclose(forced, last_states(sama, inputs), atol=1e-5)
 
     def test_greedy_text_is_the_hosts_own(self):

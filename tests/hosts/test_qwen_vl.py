@@ -12,7 +12,7 @@ from sama_plugin.errors import HostError
 from sama_plugin.hosts.qwen_vl.patches import to_patches
 from sama_plugin.hosts.qwen_vl.positions import rope_positions
 from sama_plugin.model.attach import attach
-from sama_plugin.model.generate import teacher_forced_states
+from sama_plugin.model.generate import teacher_forced
 from sama_plugin.model.sama import VisualCache
 from tests.hosts.conformance import Conformance, grounded, hold, noise, prompt
 from tests.hosts.tiny import SIDE, TINY
@@ -83,9 +83,9 @@ def test_deepstack_reaches_cached_frames_and_no_region(tmp_path):
     )
     ids = inputs["input_ids"]
     cache = VisualCache(visual.features, None, visual.deep)
-    states = teacher_forced_states(sama, ids[0].tolist(), inputs["sama"], cache)
+    states, _ = teacher_forced(sama, ids[0].tolist(), inputs["sama"], cache)
     flat = VisualCache(visual.features, None, torch.zeros_like(visual.deep))
-    without = teacher_forced_states(sama, ids[0].tolist(), inputs["sama"], flat)
+    without, _ = teacher_forced(sama, ids[0].tolist(), inputs["sama"], flat)
     hook.remove()
     assert visual.deep.shape == (5, 2, 16, 48) and not torch.equal(states, without)
     assert torch.equal(seen["visual_pos_masks"], ids == sama.image_id)

@@ -14,7 +14,7 @@ from sama_plugin.infer.together import ask_together
 from sama_plugin.miniworld.host import tiny_host
 from sama_plugin.model import generate
 from sama_plugin.model.attach import attach
-from sama_plugin.model.generate import teacher_forced_states
+from sama_plugin.model.generate import teacher_forced
 from sama_plugin.model.importers.description import TEMPLATES
 from tests.infer.conftest import GRAMMAR, IDS, TOKENIZER, WORDS
 from tests.model.conftest import tiny_config
@@ -76,7 +76,7 @@ def test_the_end_has_several_tokens_and_ends_the_answer(phi3, clip):
         assert answer.text.startswith("<") and answer.text.endswith("<")
         assert "|" not in answer.text and len(answer.phrases) == 2
         turn = session.turns[0]
-        forced = teacher_forced_states(
+        forced, _ = teacher_forced(
             phi3,
             [*turn.prompt_ids, *turn.answer_ids],
             session._visual.batch([turn], True),

@@ -13,7 +13,7 @@ from sama_plugin.model.adapters import add_lora, matched_layers
 from sama_plugin.model.attach import attach
 from sama_plugin.model.checkpoint import half_precision, load_adapter, read_config, save_adapter
 from sama_plugin.model.config import LoraSettings
-from sama_plugin.model.generate import teacher_forced_states
+from sama_plugin.model.generate import teacher_forced
 from tests.model.conftest import tiny_config
 
 
@@ -35,7 +35,7 @@ def states(sama):
         sama.ids.phrase_open,
         sama.ids.seg,
     ]
-    return teacher_forced_states(sama, ids, None)
+    return teacher_forced(sama, ids, None)[0]
 
 
 def fresh():

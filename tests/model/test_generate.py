@@ -7,7 +7,7 @@ import torch
 
 from sama_plugin.dialog.stops import Stop
 from sama_plugin.errors import ConfigError, SlotError
-from sama_plugin.model.generate import Sampling, generate, teacher_forced_states
+from sama_plugin.model.generate import Sampling, generate, teacher_forced
 
 
 def words(sama, text="what does the red circle do?"):
@@ -53,7 +53,7 @@ def test_seg_states_are_those_of_the_consuming_step(sama, trailing):
     hook.remove()
     assert found.ids == said and found.stopped == (not trailing)
     assert found.seg_states.shape == (2, sama.modules.width)
-    forced = teacher_forced_states(sama, words(sama) + found.ids, None)
+    forced, _ = teacher_forced(sama, words(sama) + found.ids, None)
     assert torch.allclose(found.seg_states, forced, atol=1e-5)
 
 
