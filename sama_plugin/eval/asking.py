@@ -17,6 +17,7 @@ from sama_plugin.dialog.sample import Region, Turn
 from sama_plugin.dialog.tokens import REGION_MARK
 from sama_plugin.errors import DataError, SamaError
 from sama_plugin.eval.cases import Case
+from sama_plugin.media.rle import check_filled
 from sama_plugin.media.tracks import MaskTrack
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ class Prediction:
         """Inverse of `to_json`.
 
         Raises:
-            DataError: `bad_prediction`, of a record that somebody else wrote; or a track is none.
+            DataError: `bad_prediction`, of a record that somebody else wrote; or a track is none,
+                or damaged: what scores compressed masks would not see it.
         """
         for name, kind in _STORED.items():
             if not isinstance(record.get(name), kind):
@@ -79,6 +81,8 @@ class Prediction:
         values = {name: record[name] for name in ("text", "plain", "finished", "error", "seconds")}
         try:
             tracks = tuple(MaskTrack.from_json(one) for one in record["tracks"])
+            for track in tracks:
+                check_filled([rle for rle in track.rles.values() if rle is not None])
         except DataError as error:
             raise error.at(record=record["id"], field="tracks") from error
         return cls(record["id"], phrases=tuple(record["phrases"]), tracks=tracks, **values)

@@ -12,7 +12,6 @@ import numpy as np
 
 from sama_plugin.errors import DataError
 from sama_plugin.media.masks import RLE, compress
-from sama_plugin.media.rle import check_filled
 from sama_plugin.media.tracks import MaskTrack
 
 
@@ -22,13 +21,12 @@ def track_ious(references: Sequence[MaskTrack], predictions: Sequence[MaskTrack]
     A frame that a track says nothing of counts as empty.
 
     Raises:
-        DataError: the tracks have different sizes or numbers of frames, or a prediction is damaged.
+        DataError: the tracks have different sizes or numbers of frames.
     """
     shape = len(references), len(predictions)
     if not all(shape):
         return np.zeros(shape)
     _check([*references, *predictions])
-    _check_runs(predictions)
     overlap, areas = np.zeros(shape), (np.zeros(shape[0]), np.zeros(shape[1]))
     for frame in range(references[0].total):
         wanted, found = (_present(side, frame) for side in (references, predictions))
@@ -65,15 +63,6 @@ def _overlaps(
 
     ious = mask.iou(list(wanted.values()), list(found.values()), [0] * len(found))
     return np.rint(ious * (areas[:, None] + others[None]) / (1 + ious))
-
-
-def _check_runs(predictions: Sequence[MaskTrack]) -> None:
-    """What is read from a file may be damaged, which the compiled functions do not see."""
-    for track in predictions:
-        masks = [rle for rle in track.rles.values() if rle is not None]
-        compressed = [rle for rle in masks if isinstance(rle["counts"], str)]
-        if compressed:
-            check_filled(compressed)
 
 
 def _check(tracks: Sequence[MaskTrack]) -> None:

@@ -112,19 +112,27 @@ def run_lengths(rle: Mapping[str, Any]) -> np.ndarray:
 
 
 def check_filled(rles: Sequence[Mapping[str, Any]]) -> None:
-    """What `run_lengths` checks, of many compressed masks at a time; that of a single negative run
-    it leaves to who decodes.
+    """What `run_lengths` checks, of many masks at a time; a single negative run is left to who
+    decodes.
 
     Raises:
         DataError: as `run_lengths` of the first damaged one.
     """
-    codes = [rle["counts"].encode("ascii", "replace") for rle in rles]
+    codes = [rle["counts"] for rle in rles]
+    if codes and all(isinstance(code, str) and code for code in codes):
+        _check_sums(rles, [code.encode("ascii", "replace") for code in codes])
+    else:
+        for rle in rles:
+            run_lengths(rle)
+
+
+def _check_sums(rles: Sequence[Mapping[str, Any]], codes: Sequence[bytes]) -> None:
     frames = np.array([height * width for height, width in map(size_of, rles)])
     ends = np.cumsum([len(code) for code in codes])
     try:
         values, last = _values(b"".join(codes))
         sizes = np.diff(np.cumsum(last)[ends - 1], prepend=0)
-        whole = all(codes) and last[ends - 1].all()
+        whole = last[ends - 1].all()
     except DataError:
         whole = False
     if whole:
