@@ -8,7 +8,7 @@ Beam search and several sequences are refused: they reorder rows under the masks
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence
 
 import torch
@@ -75,6 +75,62 @@ class Generation:
     shown: Optional[Seen] = None
 
 
+@dataclass
+class Speech:
+    """One answer while it is spoken, token by token; a last [SEG] is still read by the host.
+
+    Attributes:
+        choose: logits (V,) and the answer so far to its next token. banned: ids never chosen.
+        most: longest answer, in tokens. on_token: called with every token as it is chosen.
+        new: the answer so far. states: (C,) final hidden states at its [SEG]s.
+        stopped: whether `stop` ended it. speaking: whether the host is to read its last token.
+    """
+
+    sama: SamaModel
+    choose: Callable[[Tensor, list[int]], int]
+    banned: Tensor
+    stop: Stop
+    most: int
+    on_token: Optional[Callable[[int], None]] = None
+    new: list[int] = field(default_factory=list)
+    states: list[Tensor] = field(default_factory=list)
+    stopped: bool = False
+    speaking: bool = True
+
+    def step(self, logits: Tensor, state: Optional[Tensor] = None) -> None:
+        """Go on from what the host made of the last token: logits (V,) and final state (C,)."""
+        if self.new and self.new[-1] == self.sama.ids.seg:
+            self.states.append(state)
+        if self.stopped or len(self.new) >= self.most:
+            self.speaking = False
+            return
+        token = self.choose(logits.float().index_fill(0, self.banned, float("-inf")), self.new)
+        self.new.append(token)
+        if self.on_token is not None:
+            self.on_token(token)
+        self.stopped = self.stop.reached(self.sama.tokenizer, self.new)
+        over = self.stopped or len(self.new) >= self.most
+        self.speaking = not over or token == self.sama.ids.seg
+
+    def ended(self, past: Any, shown: Optional[Seen]) -> Generation:
+        """The whole answer, with the cache and the frames that go on with it."""
+        none = torch.zeros(0, self.sama.modules.width, device=self.sama.device)
+        states = torch.stack(self.states) if self.states else none  # (S, C)
+        return Generation(self.new, states, past, self.stopped, shown)
+
+
+def begin(
+    sama: SamaModel,
+    stop: Stop,
+    most: int,
+    sampling: Optional[Sampling] = None,
+    on_token: Optional[Callable[[int], None]] = None,
+) -> Speech:
+    """An answer of which nothing is said yet."""
+    choose = _chooser(sampling or Sampling(), sama.device)
+    return Speech(sama, choose, _never_generated(sama), stop, most, on_token)
+
+
 @torch.no_grad()
 def generate(
     sama: SamaModel,
@@ -102,40 +158,18 @@ def generate(
     if not len(input_ids):
         raise SlotError("nothing to continue: the new part of the prompt is empty")
     ids = torch.as_tensor(input_ids, dtype=torch.long, device=sama.device)[None]  # (1, L)
-    choose = _chooser(sampling or Sampling(), sama.device)
-    forbidden = _never_generated(sama)
-    new: list[int] = []
-    states: list[Tensor] = []
-    stopped = False
+    speech = begin(sama, stop, max_new_tokens, sampling, on_token)
     with sama.call(batch.to(sama.device) if batch is not None else None, cache, shown) as call:
         past = past if past is not None else sama.adapter.new_cache(sama.host)
         consumed = past.get_seq_length()
-        while True:
-            mask = ids.new_ones(1, consumed + ids.shape[1])
+        while speech.speaking:
+            consumed += ids.shape[1]
+            mask = ids.new_ones(1, consumed)
             step = {"input_ids": ids, "attention_mask": mask, "past_key_values": past}
             output = sama.adapter.read(sama.host, step, use_cache=True, logits_to_keep=1)
-            consumed += ids.shape[1]
-            if new and new[-1] == sama.ids.seg:
-                states.append(call.hidden[0, -1])
-            if stopped or len(new) >= max_new_tokens:
-                break
-            logits = output.logits[0, -1].float().index_fill(0, forbidden, float("-inf"))  # (V,)
-            token = choose(logits, new)
-            new.append(token)
-            if on_token is not None:
-                on_token(token)
-            stopped = stop.reached(sama.tokenizer, new)
-            if (stopped or len(new) >= max_new_tokens) and token != sama.ids.seg:
-                break
-            ids = ids.new_tensor([[token]])
-    width = sama.modules.width
-    return Generation(
-        new,
-        torch.stack(states) if states else torch.zeros(0, width, device=sama.device),
-        past,
-        stopped,
-        sama.seen(call) or shown,
-    )
+            speech.step(output.logits[0, -1], call.hidden[0, -1])
+            ids = ids.new_tensor([speech.new[-1:]])  # (1, 1)
+    return speech.ended(past, sama.seen(call) or shown)
 
 
 @torch.no_grad()

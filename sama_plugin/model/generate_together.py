@@ -8,7 +8,7 @@ Used by `infer/together.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence
 
 import torch
@@ -17,8 +17,7 @@ from torch import Tensor
 from sama_plugin.data.batch import SamaBatch
 from sama_plugin.dialog.stops import NEVER, Stop
 from sama_plugin.logs import warn_once
-from sama_plugin.model import generate as alone
-from sama_plugin.model.generate import Generation, Sampling
+from sama_plugin.model.generate import Generation, Sampling, Speech, begin, generate
 from sama_plugin.model.lanes import Lanes
 from sama_plugin.model.sama import VisualCache
 from sama_plugin.nn.pointing import Seen
@@ -59,15 +58,9 @@ class Opening:
 class _Row:
     """A conversation while it speaks."""
 
-    request: Request
-    choose: Callable[[Tensor, list[int]], int]
-    logits: Tensor  # (V,) of the next token
+    speech: Speech
     shown: Optional[Seen]
-    new: list[int] = field(default_factory=list)
-    states: list[Tensor] = field(default_factory=list)
     past: Any = None  # its own cache, once it has ended
-    stopped: bool = False
-    speaking: bool = True
 
 
 @torch.no_grad()
@@ -97,7 +90,7 @@ def generate_together(
         )
     if len(requests) < 2 or not speaks_together(sama):
         options = {"stop": stop, "max_new_tokens": max_new_tokens, "sampling": sampling}
-        return [alone.generate(sama, **vars(request), **options) for request in requests]
+        return [generate(sama, **vars(request), **options) for request in requests]
     pasts, logits, shown = zip(*(read_prompt(sama, request) for request in requests))
     lanes = Lanes.laid(sama, pasts)
     return _speak(sama, requests, lanes, logits, shown, stop, max_new_tokens, sampling)
@@ -153,57 +146,30 @@ def _speak(
     sampling: Optional[Sampling],
 ) -> list[Generation]:
     """One token of every conversation a step, until all have ended; who has ended leaves."""
-    forbidden = alone._never_generated(sama)
     rows = [
-        _Row(request, alone._chooser(sampling or Sampling(), sama.device), one, frames)
-        for request, one, frames in zip(requests, logits, shown)
+        _Row(begin(sama, stop, most, sampling, request.on_token), frames)
+        for request, frames in zip(requests, shown)
     ]
-    for row in rows:
-        _choose(sama, row, forbidden, stop, most)
+    for row, first in zip(rows, logits):
+        row.speech.step(first)
     speaking = _leave(sama, lanes, rows)
     while speaking:
         frames = Seen.together([row.shown for row in speaking])
         with sama.call(None, shown=frames) as call:
-            while all(row.speaking for row in speaking):
-                tokens = torch.tensor([[row.new[-1]] for row in speaking], device=sama.device)
+            while all(row.speech.speaking for row in speaking):
+                last = [[row.speech.new[-1]] for row in speaking]
+                tokens = torch.tensor(last, device=sama.device)  # (B, 1)
                 output = lanes.read(sama, tokens, torch.ones_like(tokens, dtype=torch.bool))
                 for number, row in enumerate(speaking):
-                    _take(sama, row, output.logits[number, -1], call.hidden[number, -1])
-                    _choose(sama, row, forbidden, stop, most)
+                    row.speech.step(output.logits[number, -1], call.hidden[number, -1])
         speaking = _leave(sama, lanes, speaking)
-    return [_generation(sama, row) for row in rows]
+    return [row.speech.ended(row.past, row.shown) for row in rows]
 
 
 def _leave(sama: SamaModel, lanes: Lanes, rows: Sequence[_Row]) -> list[_Row]:
     """Those that go on speaking; the others take their caches out of the lanes."""
     for number, row in enumerate(rows):
-        if not row.speaking:
+        if not row.speech.speaking:
             row.past = lanes.alone(sama, number)
-    lanes.keep(sama, [number for number, row in enumerate(rows) if row.speaking])
-    return [row for row in rows if row.speaking]
-
-
-def _choose(sama: SamaModel, row: _Row, forbidden: Tensor, stop: Stop, most: int) -> None:
-    """The row's next token, or its end; a last [SEG] is still consumed."""
-    if row.stopped or len(row.new) >= most:
-        row.speaking = False
-        return
-    token = row.choose(row.logits.float().index_fill(0, forbidden, float("-inf")), row.new)
-    row.new.append(token)
-    if row.request.on_token is not None:
-        row.request.on_token(token)
-    row.stopped = stop.reached(sama.tokenizer, row.new)
-    over = row.stopped or len(row.new) >= most
-    row.speaking = not over or token == sama.ids.seg
-
-
-def _take(sama: SamaModel, row: _Row, logits: Tensor, state: Tensor) -> None:
-    row.logits = logits
-    if row.new[-1] == sama.ids.seg:
-        row.states.append(state)
-
-
-def _generation(sama: SamaModel, row: _Row) -> Generation:
-    none = torch.zeros(0, sama.modules.width, device=sama.device)
-    states = torch.stack(row.states) if row.states else none
-    return Generation(row.new, states, row.past, row.stopped, row.shown)
+    lanes.keep(sama, [number for number, row in enumerate(rows) if row.speech.speaking])
+    return [row for row in rows if row.speech.speaking]
