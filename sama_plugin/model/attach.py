@@ -222,7 +222,9 @@ class SamaModel:
             planned = (batch.region_vectors, self.modules.aggregator.count(batch))
             if call.written != planned:
                 raise SlotError(
-                    f"{call.written} (region, context) slots were written, {planned} were planned"
+                    f"{call.written} (region, context) slots were written for samples "
+                    f"{', '.join(batch.sample_ids[:4])}, {planned} were planned; token sequences "
+                    "and the plugin's batch must come from one collator"
                 )
             if getattr(output, "loss", None) is None or self.modules.seg_head is None:
                 return output

@@ -190,12 +190,15 @@ def read_description(folder: Path) -> dict[str, Any]:
             f"{folder} is not a {FOLDER} folder: cannot read {path.name} ({error.strerror})"
         ) from error
     except ValueError as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
+        raise CheckpointError(f"{path} is damaged ({error}); copy the checkpoint again") from error
     if not isinstance(described, dict):
-        raise CheckpointError(f"{path} is damaged: it holds a {type(described).__name__}")
+        raise CheckpointError(
+            f"{path} is damaged: it holds a {type(described).__name__}; copy the checkpoint again"
+        )
     if described.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} has format {described.get('format')!r}; this version reads format {FORMAT}"
+            f"{path} has format {described.get('format')!r}, this version reads {FORMAT}; use the "
+            f"sama_plugin that wrote it ({described.get('plugin_version', 'not named')})"
         )
     return described
 

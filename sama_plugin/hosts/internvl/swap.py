@@ -85,7 +85,8 @@ def swap_language_model(host: Any, language: Any, tokenizer: Any, seed: int = 0)
 def _check(host: Any, language: Any, tokenizer: Any) -> None:
     if not InternVLAdapter().detect(host):
         raise HostError(
-            f"{type(host).__name__} is not native InternVL; its language model cannot be swapped"
+            f"{type(host).__name__} is not native InternVL; its language model cannot be swapped. "
+            "Bring an InternVL of another class to it with `sama import` first"
         )
     family = language.config.model_type
     if family not in backbones.BACKBONES:
@@ -94,7 +95,8 @@ def _check(host: Any, language: Any, tokenizer: Any) -> None:
         raise HostError(f"{type(language).__name__} has no linear lm_head; pass a ...ForCausalLM")
     if language.lm_head.bias is not None:
         raise HostError(
-            f"the head of {type(language).__name__} has a bias, which native InternVL's has not"
+            f"the head of {type(language).__name__} has a bias, which native InternVL's has not; "
+            "choose another language model"
         )
     if not getattr(tokenizer, "chat_template", None):
         raise HostError(

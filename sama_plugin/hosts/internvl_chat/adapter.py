@@ -18,8 +18,8 @@ from torch import Tensor
 from sama_plugin.errors import HostError, SlotError
 from sama_plugin.hosts.base import Head, VisualRows
 from sama_plugin.hosts.internvl.preprocess import pixels as square_pixels
-from sama_plugin.hosts.internvl.prompt import IMAGE_TOKEN
-from sama_plugin.hosts.internvl_chat import lora, prompt
+from sama_plugin.hosts.internvl.prompt import IMAGE_TOKEN, TRAINERS, visual_prefix
+from sama_plugin.hosts.internvl_chat import lora
 from sama_plugin.hosts.internvl_chat.pairs import extend, pairs_of
 from sama_plugin.hosts.internvl_chat.template import chat_template
 from sama_plugin.hosts.native import NativeHost
@@ -141,7 +141,7 @@ class InternVLChatAdapter(NativeHost):
         return IMAGE_TOKEN
 
     def visual_prefix(self, frames: int, tokens: int, video: bool) -> str:
-        return prompt.visual_prefix(frames, tokens, video)
+        return visual_prefix(frames, tokens, video, TRAINERS)
 
     def pixels(self, frames: Any, model: Any) -> Any:
         return square_pixels(frames, self.image_size(model))

@@ -64,7 +64,9 @@ def read_spm(path: Path) -> SpmModel:
             "put a tokenizer.json beside it"
         )
     if trainer.get(24, [0])[-1]:
-        raise CheckpointError(f"{path} writes blanks after words, which is not supported")
+        raise CheckpointError(
+            f"{path} writes blanks after words, which is not read; put a tokenizer.json beside it"
+        )
     if not any(piece.kind == UNKNOWN for piece in pieces):
         raise CheckpointError(f"{path} has no piece for unknown text; download it again")
     return SpmModel(
