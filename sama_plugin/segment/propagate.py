@@ -59,6 +59,10 @@ DEFAULT = TrackOptions()
 STOCK = TrackOptions(empty_conditions=True)
 """Meta's video predictor (with fp32 memories; `half_memory` adds its rounding)."""
 
+AHEAD = 16
+"""Frames that the backward pass has encoded at once: going back a frame costs a video file up to a
+group of pictures."""
+
 RELEASED = TrackOptions(
     blank_absent=False,
     binarise_prompted=False,
@@ -167,19 +171,32 @@ def _pass(segmenter, store, tracks, total, step, options) -> Iterator[FrameResul
     starts = [track.start for track in tracks]
     order = range(min(starts), total) if step > 0 else range(max(starts), -1, -1)
     for frame in order:
-        active = [
-            index
-            for index, start in enumerate(starts)
-            if ((frame - start) * step > 0 or (opening and frame == start))
-            and tracks[index].reaches(frame)
-        ]
+        active = _active(tracks, starts, frame, step, opening)
         if not active:
             continue
+        if step < 0 and frame not in store:
+            before = range(max(0, frame - AHEAD + 1), frame + 1)
+            store.read_ahead([one for one in before if _looks(tracks, starts, one, opening)])
         here = [tracks[index] for index in active]
         _visit(segmenter, store, here, frame, step, total, options)
         yield _collect(tracks, active, frame)
         for index in active:
             _forget(tracks[index], frame, segmenter)
+
+
+def _active(tracks, starts, frame, step, opening) -> list[int]:
+    """Places of the tracks that a pass in this direction reaches on `frame`."""
+    return [
+        index
+        for index, start in enumerate(starts)
+        if ((frame - start) * step > 0 or (opening and frame == start))
+        and tracks[index].reaches(frame)
+    ]
+
+
+def _looks(tracks, starts, frame, opening) -> bool:
+    """Whether the backward pass will ask for the features of `frame`."""
+    return any(tracks[i].conditioning for i in _active(tracks, starts, frame, -1, opening))
 
 
 def check_count(objects: int, options: TrackOptions) -> None:

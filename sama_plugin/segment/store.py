@@ -98,6 +98,14 @@ class FeatureStore:
                     frame, encoded.rows(torch.tensor([row], device=encoded.embedding.device))
                 )
 
+    def read_ahead(self, frames: Sequence[int]) -> None:
+        """Encode frames that will be asked for from the last to the first, in the order in which a
+        video file decodes them. With "encode" they would push each other out: nothing is done.
+        """
+        if self.overflow == "spill":
+            for frame in sorted(frames):
+                self.prepare([frame])
+
     def close(self) -> None:
         """Forget everything; the temporary file is deleted."""
         self._resident.clear()

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from sama_plugin.errors import RegionError
+from sama_plugin.segment import propagate as propagate_module
 from sama_plugin.segment.base import Prompt
 from sama_plugin.segment.propagate import STOCK, ObjectPrompt, TrackOptions, propagate
 from sama_plugin.segment.store import FeatureStore
@@ -49,11 +50,11 @@ OBJECTS = [
 ]
 
 
-def run(objects, options=STOCK, segmenter=None, total=TOTAL):
+def run(objects, options=STOCK, segmenter=None, total=TOTAL, reader=None):
     """Results of every object: {frame: (logits, score, iou)}."""
     segmenter = segmenter or tiny_segmenter(2.0)
     found = [{} for _ in objects]
-    store = FeatureStore(segmenter, noise_video(total))
+    store = FeatureStore(segmenter, reader or noise_video(total))
     for result in propagate(segmenter, store, objects, total, options=options):
         for row, index in enumerate(result.objects):
             assert result.frame not in found[index], "a frame came twice"
@@ -71,6 +72,41 @@ def test_batched_objects_equal_objects_alone(options):
         assert together[index].keys() == alone.keys()
         for frame, values in alone.items():
             torch.testing.assert_close(together[index][frame], values, atol=2e-4, rtol=1e-4)
+
+
+class Noted:
+    """A video that remembers which frames were read, in order."""
+
+    def __init__(self, video):
+        self.video, self.read = video, []
+
+    def __len__(self) -> int:
+        return len(self.video)
+
+    def frames(self, indices):
+        self.read += indices
+        return self.video.frames(indices)
+
+
+@pytest.mark.parametrize(("ahead", "steps_back"), [(1, 25), (16, 3)])
+def test_going_back_reads_forwards_in_blocks(ahead, steps_back, monkeypatch):
+    """Every step back costs a video file up to a group of pictures; masks do not depend on it."""
+    objects = [ObjectPrompt({30: box(4, 4, 30, 30)}), ObjectPrompt({20: vector(1)}, span=(9, 25))]
+    expected, _ = run(objects, total=32)
+    monkeypatch.setattr(propagate_module, "AHEAD", ahead)
+    found, store = run(objects, total=32, reader=Noted(noise_video(32)))
+    read = store.reader.read
+    assert store.encodes == len(read) == 32
+    assert sum(later < earlier for earlier, later in zip(read, read[1:])) == steps_back
+    for index in range(len(objects)):
+        for frame, values in expected[index].items():
+            assert all(map(torch.equal, found[index][frame], values))
+
+
+def test_what_nobody_looks_at_is_not_encoded_ahead():
+    near = ObjectPrompt({20: box(4, 4, 30, 30)}, span=(18, 21))
+    _, store = run([near, ObjectPrompt({3: vector(1)}, span=(2, 3))], total=32)
+    assert store.encodes == 4 + 2
 
 
 def test_order_of_objects_does_not_matter():
