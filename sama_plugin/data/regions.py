@@ -157,12 +157,9 @@ class ReleasedSamaRule:
             if not masks:
                 continue
             frame = random.Random(f"{self.seed} {number}").choice(list(masks))
-            x0, y0, x1, y1 = box_of(masks[frame])
-            mask = np.zeros_like(masks[frame])
-            mask[y0:y1, x0:x1] = True
             owner.append(number)
             seen.append(frame)
-            boxed.append(mask)
+            boxed.append(box_filled(masks[frame]))
         weights = [nearest(mask, *self.grid).reshape(-1) for mask in boxed]
         shapes = [nearest(mask, self.shape_size, self.shape_size) for mask in boxed]
         return stacked(self, owner, seen, weights, shapes)
@@ -332,8 +329,17 @@ def cell_centres(box: Sequence[int], grid: tuple[int, int], size: Sequence[int])
     return np.stack([x, y], axis=-1).reshape(-1, 2).astype(np.float32)
 
 
+def box_filled(mask: np.ndarray) -> np.ndarray:
+    """The smallest box around a bool mask (H, W), filled; an empty mask stays empty."""
+    filled, box = np.zeros_like(mask), box_of(mask)
+    if box is not None:
+        x0, y0, x1, y1 = box
+        filled[y0:y1, x0:x1] = True
+    return filled
+
+
 def nearest(mask: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A mask resized by nearest neighbour, source index floor(i * in / out)."""
+    """A mask (H, W) resized by nearest neighbour, source index floor(i * in / out); float32."""
     rows = np.arange(height) * mask.shape[0] // height
     columns = np.arange(width) * mask.shape[1] // width
     return mask[np.ix_(rows, columns)].astype(np.float32)

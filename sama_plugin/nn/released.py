@@ -1,14 +1,12 @@
 """Behaviour of the released model that ours replaces, kept so that its checkpoints can be rerun.
 
-Used for `compat: released` and by the golden tests. Region masks were filled boxes resized by
-nearest neighbour; prompts without a region got a stray vector added to all their rows (meant to
-keep parameters in the graph; scaled by 1e-6 in training, unscaled at inference); a frame's objects
-were cut or repeated to a fixed number before the loss.
+Used with `compat: released`. VideoRefer pooled over the cells that a bilinear resize of the mask
+touches; SAMA added a stray vector to all rows of prompts without a region (meant to keep parameters
+in the graph; scaled by 1e-6 in training, unscaled at inference). How masks became weights of cells
+is `data/regions.py`.
 """
 
 from __future__ import annotations
-
-from typing import Sequence
 
 import torch
 from torch import Tensor
@@ -19,35 +17,10 @@ from sama_plugin.nn.region import SamaRegionEncoder
 TRAINING_SCALE = 1e-6
 
 
-def box_filled(masks: Tensor) -> Tensor:
-    """(..., H, W) bool masks to their filled tight boxes; an empty mask stays empty."""
-    rows, columns = masks.any(-1), masks.any(-2)  # (..., H), (..., W)
-    return _between(rows)[..., :, None] & _between(columns)[..., None, :]
-
-
-def nearest(masks: Tensor, height: int, width: int) -> Tensor:
-    """(..., H, W) bool to (..., height, width), source index floor(i * in / out)."""
-    flat = masks.flatten(0, -3)[:, None].float()
-    small = F.interpolate(flat, (height, width), mode="nearest")
-    return small.reshape(*masks.shape[:-2], height, width).bool()
-
-
 def touched(masks: Tensor, height: int, width: int) -> Tensor:
     """(M, H, W) bool to (M, height, width): cells that a bilinear resize leaves above zero."""
     soft = F.interpolate(masks[:, None].float(), (height, width), mode="bilinear")
     return soft[:, 0] > 0
-
-
-def covered_cells(masks: Tensor, grid: int) -> list[Tensor]:
-    """Sa2VA's region prompt: the visual cells a mask covers, row by row; none for a small one.
-
-    Args:
-        masks: (R, H, W) bool.
-
-    Returns:
-        R tensors (n,) long into the grid x grid tokens of the last tile.
-    """
-    return [cells.nonzero()[:, 0] for cells in nearest(masks, grid, grid).flatten(1)]
 
 
 def missing_region_row(encoder: SamaRegionEncoder) -> Tensor:
@@ -75,37 +48,7 @@ def inference_scale(prompt_owner: Tensor, region_prompt: Tensor) -> Tensor:
     return (~any_region).float()
 
 
-def balanced_objects(predicted: int, wanted: int, size: int, order: Sequence[int]) -> list[int]:
-    """Which objects of a frame Sa2VA supervises: exactly `size` of them, the same for predictions
-    and masks. Ours supervises all of them and needs no such rule.
-
-    Args:
-        predicted, wanted: objects on either side; the surplus is dropped.
-        order: a drawn permutation of the objects, read only when there are more than `size`.
-    """
-    objects = min(predicted, wanted)
-    return list(order)[:size] if objects > size else [slot % objects for slot in range(size)]
-
-
-def masks_by_frame(videos: Sequence[Tensor], frames: Sequence[int]) -> list[Tensor]:
-    """Masks stored object after object, one (objects * frames, h, w) a video, to one (objects, h,
-    w) for each frame of the batch.
-    """
-    return [
-        masks.unflatten(0, (-1, count))[:, frame]
-        for masks, count in zip(videos, frames)
-        for frame in range(count)
-    ]
-
-
 def _bare_prompts(prompt_owner: Tensor, region_prompt: Tensor) -> tuple[Tensor, Tensor]:
     has = torch.bincount(region_prompt, minlength=prompt_owner.shape[0]) > 0  # (P,)
     together = prompt_owner[:, None] == prompt_owner  # (P, P)
     return (together & ~has).sum(1).float(), (together & has).any(1)
-
-
-def _between(marked: Tensor) -> Tensor:
-    """(..., n) bool: from the first to the last marked place."""
-    ahead = marked.long().cumsum(-1) > 0
-    behind = marked.long().flip(-1).cumsum(-1).flip(-1) > 0
-    return ahead & behind

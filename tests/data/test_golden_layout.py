@@ -8,16 +8,15 @@ import math
 import re
 
 import numpy as np
-import torch
 
 from sama_plugin.data.encode import Encoder
+from sama_plugin.data.regions import nearest
 from sama_plugin.dialog.parse import canonical
 from sama_plugin.dialog.released import IMAGE_TOKEN, WORDINGS, region_header
 from sama_plugin.dialog.sample import Media, Region, Sample, Turn
 from sama_plugin.dialog.tokens import CONTEXT_SLOT, REGION_MARK, REGION_SLOT
 from sama_plugin.hosts.internvl.adapter import InternVLAdapter
 from sama_plugin.media.frames import FramePlan, FramePolicy, plan_frames
-from sama_plugin.nn.released import covered_cells
 from tests.conftest import golden_folders
 from tests.tiny_tokenizer import tiny_tokenizer
 
@@ -113,8 +112,8 @@ def cells_of(entry: dict, grid: int) -> list[int]:
     masks = np.zeros((len(entry["boxes_xyxy"]), height, width), bool)
     for mask, (x0, y0, x1, y1) in zip(masks, entry["boxes_xyxy"]):
         mask[y0:y1, x0:x1] = True
-    cells = covered_cells(torch.from_numpy(masks), grid)
-    assert torch.cat(cells).tolist() == entry["selected_grid_indices"]
+    cells = [np.flatnonzero(nearest(mask, grid, grid)) for mask in masks]
+    assert np.concatenate(cells).tolist() == entry["selected_grid_indices"]
     assert [len(one) for one in cells] == entry["region_cells"]
     return entry["region_cells"]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from sama_plugin.data.regions import box_filled, nearest
 from sama_plugin.nn import released
 from sama_plugin.nn.pooling import mask_pool
 from sama_plugin.nn.region import SamaRegionEncoder
@@ -30,13 +31,23 @@ def pooling_resizes_masks_to_the_grid(case: GoldenCase) -> None:
     assert pooled[area == 0].eq(0).all()
 
 
+def each(change, masks: Tensor) -> Tensor:
+    """A function of one mask (H, W) on all of (..., H, W) bool."""
+    found = [torch.from_numpy(change(mask)).bool() for mask in masks.flatten(0, -3).numpy()]
+    return torch.stack(found).unflatten(0, masks.shape[:-2])
+
+
+def resized(masks: Tensor, side: int) -> Tensor:
+    return each(lambda mask: nearest(mask, side, side), masks)
+
+
 def masks_are_boxed_and_resized(case: GoldenCase) -> None:
     masks, sizes = case.inputs["masks_full_resolution"].bool(), case.sizes()
-    boxed = released.box_filled(masks)
+    boxed = each(box_filled, masks)
     for size, key in ((sizes["grid"], "grid"), (sizes["shape_grid"], "112")):
-        case.same(released.nearest(boxed, size, size), f"masks_{key}_box")
+        case.same(resized(boxed, size), f"masks_{key}_box")
         if f"masks_{key}_unboxed" in case.outputs:
-            case.same(released.nearest(masks, size, size), f"masks_{key}_unboxed")
+            case.same(resized(masks, size), f"masks_{key}_unboxed")
 
 
 def region_vectors(case: GoldenCase) -> None:
@@ -97,8 +108,9 @@ def order_of_vectors(case: GoldenCase, frames: torch.Tensor, host: torch.Tensor)
 def test_sa2va_region_prompts(case):
     tiles, masks = case.inputs["tile_features"], case.inputs["masks_full_resolution"].bool()
     grid = case.sizes()["grid"]
-    case.same(released.nearest(masks, grid, grid), "masks_grid")
-    cells = released.covered_cells(masks, grid)
+    covered = resized(masks, grid)
+    case.same(covered, "masks_grid")
+    cells = [one.nonzero()[:, 0] for one in covered.flatten(1)]
     assert [len(one) for one in cells] == case.meta["cells_per_region"]
     for number, one in enumerate(cells):
         if len(one):
