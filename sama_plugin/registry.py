@@ -42,7 +42,7 @@ class Registry:
             self._read_entry_points()
         if key not in self._targets:
             raise ConfigError(
-                f"unknown {self.name} {key!r}{nearest(key, self._targets)}; "
+                f"unknown {self._one()} {key!r}{nearest(key, self._targets)}; "
                 f"known: {', '.join(sorted(self._targets))}"
             )
         target = self._targets[key]
@@ -54,6 +54,10 @@ class Registry:
         """All known names, those of installed extensions included."""
         self._read_entry_points()
         return sorted(self._targets)
+
+    def _one(self) -> str:
+        """What one of them is called: the name is that of the table and of its entry points."""
+        return self.name.removesuffix("s").replace("_", " ")
 
     def _read_entry_points(self) -> None:
         if self._entry_points_read:

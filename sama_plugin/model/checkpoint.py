@@ -252,8 +252,9 @@ def _card(sama: SamaModel, notes: str) -> str:
         f"# sama_adapter\n\nReferring and grounding for a {family} InternVL-style host of width "
         f"{width}, segmenter "
         f"{sama.segmenter.id}. Trained and read by sama_plugin {__version__}.\n\n"
-        "```python\nfrom sama_plugin.model.checkpoint import load_adapter, read_config\n"
-        "sama = sama_plugin.attach(model, tokenizer, read_config(folder))\nmodel = "
+        "```python\nfrom sama_plugin import attach\n"
+        "from sama_plugin.model.checkpoint import load_adapter, read_config\n\n"
+        "sama = attach(model, tokenizer, read_config(folder))\nmodel = "
         "load_adapter(sama, folder)\n```\n"
         f"{notes and chr(10) + notes + chr(10)}"
     )

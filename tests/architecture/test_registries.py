@@ -38,8 +38,8 @@ def test_every_name_resolves(module, attribute):
 
 
 def test_unknown_name_suggests_the_nearest():
-    with pytest.raises(ConfigError, match="did you mean 'circle'"):
-        Registry("shapes", {"circle": "math:pi", "square": "math:e"}).get("cirle")
+    with pytest.raises(ConfigError, match="unknown round shape 'cirle' .did you mean 'circle'"):
+        Registry("round_shapes", {"circle": "math:pi", "square": "math:e"}).get("cirle")
 
 
 def test_duplicate_names_both_sides():

@@ -169,5 +169,5 @@ def test_an_unknown_segmenter_is_refused_and_nothing_is_written(tmp_path, capsys
     file.write_text(file.read_text().replace('"segmenter": "mini"', '"segmenter": "sam9_huge"'))
     command = ["--model", str(tmp_path / "host"), "--adapter", str(tmp_path / "sama_adapter")]
     assert main(["export", *command, "--to", str(tmp_path / "to")]) == 2
-    assert "unknown segmenters 'sam9_huge'; known: " in capsys.readouterr().err
+    assert "unknown segmenter 'sam9_huge'; known: " in capsys.readouterr().err
     assert not (tmp_path / "to").exists()
