@@ -3,16 +3,13 @@
 Their data sets word their prompts differently, and a checkpoint answers best in the wording it was
 trained on. A `ReleasedWording` says what stands between frames (or tiles), context and question;
 `WORDINGS` holds one for each family of the training mixture and for inference. All placeholders of
-a released model are the host's image token; ours keep their own, at the same places. Used by
-`data/encode.py` with `compat: released`.
+a released model are the host's image token; ours keep their own, at the same places. Where regions
+are listed is `pointing.py`. Used by `data/encode.py` with `compat: released`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Sequence
-
-from sama_plugin.dialog.tokens import REGION_CLOSE, REGION_OPEN
 
 IMAGE_OPEN, IMAGE_CLOSE, IMAGE_TOKEN = "<img>", "</img>", "<IMG_CONTEXT>"
 
@@ -63,16 +60,3 @@ WORDINGS = {
     "inference_video": ReleasedWording(after_context_with_regions=""),
     "inference_image": ReleasedWording(after_context_with_regions=""),
 }
-
-
-def region_header(cells: Sequence[int], opening: str = "") -> str:
-    """Sa2VA's list of an image's regions, one image token for each cell a region covers.
-
-    Args:
-        opening: "<image> " in its training data, where the mark was left standing.
-    """
-    regions = ", ".join(
-        f"region{number}{REGION_OPEN}{IMAGE_TOKEN * count}{REGION_CLOSE}"
-        for number, count in enumerate(cells, start=1)
-    )
-    return f"{opening}There are {len(cells)} part regions in the picture: {regions}.\n"

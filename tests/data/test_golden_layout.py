@@ -12,7 +12,8 @@ import numpy as np
 from sama_plugin.data.encode import Encoder
 from sama_plugin.data.regions import nearest
 from sama_plugin.dialog.parse import canonical
-from sama_plugin.dialog.released import IMAGE_TOKEN, WORDINGS, region_header
+from sama_plugin.dialog.pointing import listed
+from sama_plugin.dialog.released import IMAGE_TOKEN, WORDINGS
 from sama_plugin.dialog.sample import Media, Region, Sample, Turn
 from sama_plugin.dialog.tokens import CONTEXT_SLOT, REGION_MARK, REGION_SLOT
 from sama_plugin.hosts.internvl.adapter import InternVLAdapter
@@ -56,7 +57,7 @@ def check(entry: dict, tokens: int) -> None:
     if cells:
         opening = "" if "full_prompt" in entry else "<image> "
         context = f"{{{entry['tiles']}}}\n"
-        shown = shown.replace(context, written(region_header(cells, opening)) + context, 1)
+        shown = shown.replace(context, written(opening + listing(cells)) + context, 1)
     if "full_prompt" in entry:
         assert shown == as_chatml(entry["full_prompt"], entry["template"])
     else:
@@ -118,6 +119,12 @@ def cells_of(entry: dict, grid: int) -> list[int]:
     return entry["region_cells"]
 
 
+def listing(cells: list[int]) -> str:
+    """Sa2VA's list of an image's regions, without the question behind it."""
+    *segments, _ = listed(REGION_MARK * len(cells), cells, touching=False)
+    return "".join(segment.text * segment.count for segment in segments)
+
+
 def written(text: str) -> str:
     """{n} for n placeholders of any kind."""
     text = text.replace(CONTEXT_SLOT, IMAGE_TOKEN).replace(REGION_SLOT, IMAGE_TOKEN)
@@ -163,6 +170,6 @@ def test_sa2va_region_header(sama_golden):
         wording = WORDINGS["image_visual_prompt"]
         hyper = meta["hyper"]
         text = wording.visual_prefix(hyper["items"], hyper["tokens_per_item"], video=False)
-        text += region_header(meta["cells_per_region"]) + wording.question(meta["text_in"])
+        text += listing(meta["cells_per_region"]) + wording.question(meta["text_in"])
         wanted = as_chatml(meta["full_prompt"], meta["flags"]["template"])
         assert f"{ASK}{written(text)}{ANSWER}" == wanted, folder.name

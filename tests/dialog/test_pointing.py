@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from sama_plugin.dialog import pointing, spans
-from sama_plugin.dialog.released import region_header
 from sama_plugin.dialog.wording import TextEncoder
 from tests.tiny_tokenizer import tiny_tokenizer
 
@@ -17,24 +16,32 @@ def text_of(segments):
     return ENCODER.tokenizer.decode(spans.lay(segments, ENCODER).ids)
 
 
-def slots_as_images(text):
-    return text.replace("<|region|>", "<IMG_CONTEXT>")
-
-
 def test_inline_regions_stand_at_their_marks():
     assert text_of(pointing.inline(ASKED, (1, 2), True)) == (
         "does <vp><|region|></vp> stop behind <vp><|region|><|region|></vp>?"
     )
 
 
-@pytest.mark.parametrize("cells", [(3,), (2, 1), (0, 4)])
-def test_listed_regions_are_sa2vas_header_and_numbers(cells):
-    words = ASKED if len(cells) == 2 else "what does <region> do?"
-    found = slots_as_images(text_of(pointing.listed(words, cells, True)))
-    asked = "does region1 stop behind region2?" if len(cells) == 2 else "what does region1 do?"
-    assert found == "\n" + region_header(cells) + asked
-    alone = slots_as_images(text_of(pointing.listed(words, cells, False)))
-    assert "\n" + alone == found
+ONE, TWO = "There are 1 part regions in the picture: ", "There are 2 part regions in the picture: "
+LISTED = [
+    ("what does <region> do?", (3,), f"{ONE}region1<vp>###</vp>.\nwhat does region1 do?"),
+    (
+        ASKED,
+        (2, 1),
+        f"{TWO}region1<vp>##</vp>, region2<vp>#</vp>.\ndoes region1 stop behind region2?",
+    ),
+    (
+        ASKED,
+        (0, 4),
+        f"{TWO}region1<vp></vp>, region2<vp>####</vp>.\ndoes region1 stop behind region2?",
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "cells", "wanted"), LISTED)
+def test_listed_regions_stand_before_the_question_that_numbers_them(words, cells, wanted):
+    alone, behind = (text_of(pointing.listed(words, cells, it)) for it in (False, True))
+    assert alone == wanted.replace("#", "<|region|>") and behind == "\n" + alone
 
 
 def test_a_question_without_regions_has_no_list():
