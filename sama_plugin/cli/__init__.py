@@ -118,8 +118,9 @@ def _run(verb: str, arguments: Sequence[str]) -> int:
 
 
 def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
-    """Flags may stand between positional arguments, where the verb's parser allows it (no sub-
-    actions)."""
+    """Flags may stand between positional arguments, where the verb's parser allows it (one without
+    actions of its own).
+    """
     try:
         return parser.parse_intermixed_args(arguments)
     except TypeError:

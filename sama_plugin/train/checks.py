@@ -1,5 +1,4 @@
-"""Checks of `sama doctor` that need torch: devices, and whether a host can be held and fine-
-tuned."""
+"""Checks of `sama doctor` that need torch: devices, and whether a host can be held and trained."""
 
 from __future__ import annotations
 
