@@ -18,6 +18,7 @@ from sama_plugin.hosts.remote_code.load import load as load_remote
 from sama_plugin.hosts.tokenizer import load_tokenizer
 from sama_plugin.model.attach import SamaModel, attach
 from sama_plugin.model.checkpoint import FOLDER, load_adapter, read_config
+from sama_plugin.registry import nearest
 
 PACKAGED_ADAPTERS = {"mini": "mini/adapter"}
 """Asset that holds the trained adapter of a packaged host."""
@@ -83,7 +84,8 @@ def find_adapter_folder(model: str, adapter: Optional[Union[str, Path]] = None) 
     if adapter is None:
         if model not in PACKAGED_ADAPTERS:
             raise CheckpointError(
-                f"no adapter is packaged with model {model!r}; pass --adapter FOLDER, the "
+                f"no adapter is packaged with model {model!r}{nearest(model, PACKAGED_ADAPTERS)}; "
+                "pass --adapter FOLDER, the "
                 "sama_adapter folder that training wrote"
             )
         try:
@@ -96,6 +98,11 @@ def find_adapter_folder(model: str, adapter: Optional[Union[str, Path]] = None) 
     folder = Path(adapter)
     if (folder / FOLDER).is_dir():
         folder = folder / FOLDER
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"there is no folder {folder}; an adapter is the {FOLDER} that training wrote, or the "
+            "folder of the run"
+        )
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} is not a {FOLDER} folder: it has no config.json")
     return folder

@@ -56,6 +56,10 @@ def test_a_missing_adapter_says_what_to_pass(tmp_path):
         find_adapter_folder("tiny")
     with pytest.raises(CheckpointError, match="not a sama_adapter"):
         find_adapter_folder("tiny", tmp_path)
+    with pytest.raises(CheckpointError, match="there is no folder .*gone"):
+        find_adapter_folder("tiny", tmp_path / "gone")
+    with pytest.raises(CheckpointError, match="'minni' .did you mean 'mini'"):
+        find_adapter_folder("minni")
 
 
 def test_an_unknown_model_names_the_packaged_ones(tmp_path):
