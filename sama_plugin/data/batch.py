@@ -1,8 +1,7 @@
 """What one plugin call needs besides the host's own inputs.
 
 Everything ragged is flat: a tensor of items plus an index that says who owns each item. Built by
-`data/collate.py` and
-by `infer/session.py`, read by `model/sama.py`.
+`data/collate.py` and by `infer/visual.py`, read by `model/taps.py` and `model/sama.py`.
 """
 
 from __future__ import annotations
@@ -22,11 +21,9 @@ class SamaBatch:
     """Frames, questions, regions and mask targets of B samples.
 
     Letters: NF visual rows (all frames of all samples), NA rows the aggregator reads, NK rows the
-        language model
-    reads, P prompts (turns with context or regions), L question length, R regions, M region-frame
-    entries, N visual
-    tokens a frame, G segmenter frames, S mask targets ([SEG] tokens), E labelled (target, frame)
-    pairs.
+    language model reads, P prompts (turns with context or regions), L question length, R regions,
+    M region-frame entries, N visual tokens a frame, G segmenter frames, S mask targets ([SEG]
+    tokens), E labelled (target, frame) pairs.
     """
 
     # (NF,) long: sample of each visual row; rows of one sample are contiguous: its frames in time
@@ -49,7 +46,6 @@ class SamaBatch:
     entry_place: Optional[Tensor] = None  # (M, N, 2) float: centre of each cell in the frame
     region_slots: Optional[Tensor] = None  # (R,) long: tokens of each region; None for two each
     segment_pixels: Optional[Tensor] = None  # (G, 3, S, S) float
-    segment_owner: Optional[Tensor] = None  # (G,) long: sample
     segment_moment: Optional[Tensor] = None  # (G,) float: place in the clip, 0 first to 1 last
     target_owner: Optional[Tensor] = None  # (S,) long: sample of each [SEG], in text order
     label_target: Optional[Tensor] = None  # (E,) long into S

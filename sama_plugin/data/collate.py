@@ -163,7 +163,6 @@ class Collator:
         frames = [frame for one in prepared for frame in one.clip.segments.values()]
         return {
             "segment_pixels": _pixels(frames, self.segment_pixels),
-            "segment_owner": _owners(len(one.clip.segments) for one in prepared),
             "segment_moment": torch.tensor(
                 [one.clip.plan.moment(frame) for one in prepared for frame in one.clip.segments]
             ),

@@ -75,6 +75,10 @@ def wording_of(adapter: Any, compat: str) -> Wording:
     return WORDINGS["inference_video"] if compat == "released" else HostWording(adapter)
 
 
+SLOTS = 2
+"""Tokens of a region whose number the caller does not say: those of `region.kind: sama`."""
+
+
 class Encoder:
     """Tokenises for one host.
 
@@ -82,8 +86,6 @@ class Encoder:
         tokenizer: with the plugin's tokens added.
         adapter: the host adapter, for the wording of frames and the image placeholder.
         tokens_per_frame: visual tokens of one frame.
-        region_slots: vectors that stand for a region in the language model's input, where the
-            caller does not say how many it has.
         max_length: longest sequence; None for no limit. A longer sample is an error: truncation
             could cut a slot.
         max_question: longest question the aggregator reads; longer ones lose their first words,
@@ -98,7 +100,6 @@ class Encoder:
         tokenizer: Any,
         adapter: Any,
         tokens_per_frame: int,
-        region_slots: int = 2,
         max_length: Optional[int] = None,
         max_question: Optional[int] = None,
         wording: Optional[Wording] = None,
@@ -112,7 +113,6 @@ class Encoder:
         self.adapter = adapter
         self.image_token = adapter.image_token()
         self.tokens_per_frame = tokens_per_frame
-        self.region_slots = region_slots
         self.max_length = max_length
         self.pointing = pointing
         self.questions = questions or HostQuestions(self.text, max_question)
@@ -200,7 +200,7 @@ class Encoder:
         return self._literal(self.wording.visual_prefix(frames, self.tokens_per_frame, video))
 
     def _slots(self, regions: Sequence[Region], slots: Optional[Sequence[int]]) -> Sequence[int]:
-        return [self.region_slots] * len(regions) if slots is None else slots
+        return [SLOTS] * len(regions) if slots is None else slots
 
     def _with_images(self, asked: Sequence[Segment]) -> list[Segment]:
         """A question whose pictures stand where it has them."""

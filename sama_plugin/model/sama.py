@@ -266,7 +266,6 @@ def _with_targets(batch: SamaBatch, states: Tensor, image_size: int, label_size:
     return dataclasses.replace(
         batch,
         segment_pixels=states.new_zeros(0, 3, image_size, image_size, dtype=torch.float32),
-        segment_owner=none,
         segment_moment=states.new_zeros(0),
         target_owner=none,
         label_target=none,

@@ -136,7 +136,6 @@ def test_mask_labels(batch):
     sama = batch["sama"]
     # prompted frames of three parts of 12: 2, 6, 10; the unknown target has no entry
     assert sama.segment_pixels.shape == (3, 3, 16, 16)
-    assert sama.segment_owner.tolist() == [0, 0, 0]
     assert sama.target_owner.tolist() == [0, 0, 0]
     assert sama.label_target.tolist() == [0, 0, 0, 2, 2, 2]
     assert sama.label_segment.tolist() == [0, 1, 2, 0, 1, 2]

@@ -58,7 +58,6 @@ def one_turn(sama, *, targets=1, regions=1):
             segment_pixels=torch.randn(
                 2, 3, size, size, generator=torch.Generator().manual_seed(4)
             ),
-            segment_owner=long(0, 0),
             segment_moment=torch.tensor([0.0, 1.0]),
             target_owner=torch.zeros(targets, dtype=torch.long),
             label_target=torch.arange(targets).repeat_interleave(2),
