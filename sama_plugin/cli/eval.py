@@ -109,12 +109,14 @@ def _run_mini(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from sama_plugin.eval.compare import compare, table
+    from sama_plugin.eval.compare import compare, other_means, table
     from sama_plugin.eval.harness import finite
 
     if len(args.runs) != 2:
         raise ConfigError(f"compare takes two result folders, {len(args.runs)} given")
     rows = compare(*args.runs)
+    for difference in other_means(*args.runs):
+        print(f"  A and B differ in {difference}", file=sys.stderr)
     if args.json:
         found = [{**vars(row), "difference": finite(vars(row.difference))} for row in rows]
         print(json.dumps(found))

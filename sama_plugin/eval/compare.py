@@ -1,7 +1,8 @@
 """Is run B better than run A? Paired bootstrap over the videos that both scored.
 
 Only cases that both runs have are compared, and how many each has alone is said. Runs of different
-benchmarks or of different data files are refused. Used by `sama eval compare`.
+benchmarks or of different data files are refused; another judge or setting is told. Used by
+`sama eval compare`.
 """
 
 from __future__ import annotations
@@ -66,6 +67,11 @@ def compare(a: Union[str, Path], b: Union[str, Path]) -> list[Row]:
     return rows
 
 
+def other_means(a: Union[str, Path], b: Union[str, Path]) -> list[str]:
+    """What the runs were made or scored with and do not share, as "judge: X and Y"."""
+    return [f"{name}: {one} and {other}" for name, one, other in differing(_means(a), _means(b))]
+
+
 def table(rows: list[Row]) -> str:
     """The rows as text."""
     lines = [
@@ -87,6 +93,12 @@ def _summary(folder: Union[str, Path]) -> dict[str, Any]:
     with _results(folder, SUMMARY):
         found = json.loads((Path(folder) / SUMMARY).read_text(encoding="utf-8"))
         return {**found, **found["settings"]}
+
+
+def _means(folder: Union[str, Path]) -> dict[str, Any]:
+    found = _summary(folder)
+    judge = (found.get("judge") or {}).get("name")
+    return {**found["settings"], "judge": judge, "notes": "; ".join(found.get("notes") or [])}
 
 
 def _lines(folder: Union[str, Path]) -> Iterator[dict[str, Any]]:

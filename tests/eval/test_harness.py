@@ -18,7 +18,7 @@ from sama_plugin.eval.asking import Prediction
 from sama_plugin.eval.benchmarks import SUITES, Means
 from sama_plugin.eval.benchmarks.videorefer_bench_q import options_of
 from sama_plugin.eval.cases import make_cases
-from sama_plugin.eval.compare import compare, table
+from sama_plugin.eval.compare import compare, other_means, table
 from sama_plugin.eval.intervals import Part, difference, estimate
 from sama_plugin.eval.judge import NoJudge, Reply, Usage
 from sama_plugin.eval.phrases import word_overlap
@@ -264,6 +264,7 @@ def test_compare_is_paired(tmp_path):
     assert same.difference.difference == 0 and same.difference.p == 1
     better = compare(tmp_path / "a", tmp_path / "c")
     assert better[0].difference.difference == pytest.approx(0.75) and "accuracy" in table(better)
+    assert other_means(tmp_path / "a", tmp_path / "c") == []
     with pytest.raises(ConfigError, match="no results"):
         compare(tmp_path / "a", tmp_path / "nothing")
     summary = tmp_path / "c" / "summary.json"
@@ -277,6 +278,13 @@ def test_compare_is_paired(tmp_path):
         summary.write_text(json.dumps(found))
         with pytest.raises(ConfigError, match=f"differ in .*{said}"):
             compare(tmp_path / "a", tmp_path / "c")
+    found = json.loads(whole)
+    found["settings"]["mode"], found["judge"]["name"] = "single", "a-judge"
+    found["notes"].append("S-Sim: words")
+    summary.write_text(json.dumps(found))
+    told = other_means(tmp_path / "a", tmp_path / "c")
+    assert sorted(one.split(":")[0] for one in told) == ["judge", "mode", "notes"]
+    assert "judge: none and a-judge" in told
     summary.write_text(whole)
     for file, content in (("scores.jsonl", "{"), ("scores.jsonl", None), ("summary.json", "[]")):
         path = tmp_path / "c" / file
