@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import resource
 import sys
 import tempfile
 import time
@@ -28,6 +27,7 @@ from sama_plugin.eval.judge import NoJudge
 from sama_plugin.eval.phrases import word_overlap
 from sama_plugin.media.masks import encode
 from sama_plugin.media.tracks import MaskTrack
+from sama_plugin.miniworld.memory import peak_gigabytes
 
 HEIGHT, WIDTH, MASKS = 720, 1280, 10
 QUESTIONS = 10
@@ -128,8 +128,7 @@ def score(folder: Path) -> tuple[float, float]:
     means = Means(NoJudge(), word_overlap, "words")
     summary = harness.score(SUITE, material, predictions, means, folder, SETTINGS)
     rows = {(row["metric"], row["reading"]): row["value"] for row in summary["metrics"]}
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kilobytes * 1024.0, rows["mIoU", "corrected"]
+    return peak_gigabytes() * 1e9, rows["mIoU", "corrected"]
 
 
 if __name__ == "__main__":
