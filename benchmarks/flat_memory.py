@@ -21,7 +21,8 @@ import torch
 from benchmarks.segmenter_schedule import PROMPTED, SIZE, Noise, prompts
 from sama_plugin.media.tracks import MaskTrack
 from sama_plugin.segment.base import build_segmenter
-from sama_plugin.segment.propagate import STOCK, propagate
+from sama_plugin.segment.following import STOCK
+from sama_plugin.segment.propagate import propagate
 from sama_plugin.segment.store import FeatureStore
 from sama_plugin.segment.track import write
 

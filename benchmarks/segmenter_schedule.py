@@ -22,7 +22,8 @@ import numpy as np
 import torch
 
 from sama_plugin.segment.base import Prompt, Segmenter, build_segmenter
-from sama_plugin.segment.propagate import RELEASED, ObjectPrompt, propagate
+from sama_plugin.segment.following import RELEASED, ObjectPrompt
+from sama_plugin.segment.propagate import propagate
 from sama_plugin.segment.store import FeatureStore
 
 PROMPTED = 5

@@ -21,7 +21,8 @@ from torch.nn import functional as F
 
 from benchmarks.segmenter_schedule import SIZE, Noise
 from sama_plugin.segment.base import Prompt, Segmenter, build_segmenter
-from sama_plugin.segment.propagate import STOCK, ObjectPrompt, TrackOptions, propagate
+from sama_plugin.segment.following import STOCK, ObjectPrompt, TrackOptions
+from sama_plugin.segment.propagate import propagate
 from sama_plugin.segment.store import FeatureStore
 
 CLICK = (40.0, 70.0)

@@ -21,8 +21,9 @@ from sama_plugin.media.video import VideoReader
 from sama_plugin.model.attach import SamaModel
 from sama_plugin.nn.pointing import Seen
 from sama_plugin.segment.base import Prompt
+from sama_plugin.segment.following import DEFAULT, RELEASED, ObjectPrompt
 from sama_plugin.segment.pieces import propagate_pieces
-from sama_plugin.segment.propagate import DEFAULT, RELEASED, ObjectPrompt, propagate
+from sama_plugin.segment.propagate import propagate
 from sama_plugin.segment.store import FeatureStore
 from sama_plugin.segment.track import write
 

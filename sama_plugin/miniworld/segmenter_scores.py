@@ -17,7 +17,8 @@ from sama_plugin.miniworld.rendered import RenderedClips
 from sama_plugin.miniworld.segmenter_images import MIN_PIXELS, decode_all, normalise
 from sama_plugin.miniworld.segmenter_prompts import box_of, draw_prompts
 from sama_plugin.segment.base import Prompt
-from sama_plugin.segment.propagate import ObjectPrompt, propagate
+from sama_plugin.segment.following import ObjectPrompt
+from sama_plugin.segment.propagate import propagate
 from sama_plugin.segment.sam2 import Sam2Segmenter
 from sama_plugin.segment.store import FeatureStore
 

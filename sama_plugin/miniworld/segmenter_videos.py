@@ -21,7 +21,7 @@ from sama_plugin.miniworld.segmenter_images import MIN_PIXELS, augment, normalis
 from sama_plugin.miniworld.segmenter_losses import MaskLosses, mask_losses
 from sama_plugin.miniworld.segmenter_prompts import PromptBatch, draw_prompts
 from sama_plugin.segment.base import Decoded, FrameFeatures, Memory, Prompt, Recall
-from sama_plugin.segment.propagate import ABSENT_LOGIT
+from sama_plugin.segment.following import ABSENT_LOGIT
 from sama_plugin.segment.sam2 import Sam2Segmenter
 
 OBJECTS = 3

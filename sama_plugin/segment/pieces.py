@@ -18,15 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sama_plugin.segment.base import Decoded, Segmenter
-from sama_plugin.segment.propagate import (
+from sama_plugin.segment.following import (
     DEFAULT,
+    Following,
     FrameResult,
     ObjectPrompt,
     TrackOptions,
-    check_objects,
-    decode_prompted,
-    propagate,
 )
+from sama_plugin.segment.propagate import check_objects, propagate
 from sama_plugin.segment.store import FeatureStore
 
 SMALLEST = 0.1
@@ -58,7 +57,7 @@ def propagate_pieces(
         RegionError: as `propagate`.
     """
     check_objects(objects, total, options)
-    decoded = decode_prompted(segmenter, store, objects, options, mask_decoder)
+    decoded = Following(segmenter, store, total, options, mask_decoder).decode(objects)
     followed: list[ObjectPrompt] = []
     owner: list[int] = []
     groups: dict[int, dict[int, Decoded]] = {}

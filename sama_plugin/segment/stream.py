@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Mapping, Optional, Union
+from typing import Mapping, Optional, Sequence, Union
 
 import numpy as np
 import torch
@@ -21,19 +21,17 @@ from torch import Tensor, nn
 from sama_plugin.atomic import atomic_path
 from sama_plugin.errors import CheckpointError, RegionError
 from sama_plugin.segment.base import FrameFeatures, Memory, Segmenter
-from sama_plugin.segment.propagate import (
+from sama_plugin.segment.following import (
     DEFAULT,
+    Following,
     FrameResult,
     Given,
     ObjectPrompt,
+    Result,
+    Track,
     TrackOptions,
-    _collect,
-    _decode_prompted,
-    _forget,
-    _Result,
-    _Track,
-    _visit,
     check_count,
+    collect,
 )
 
 _FIELDS = ("logits", "iou", "score", "pointer")
@@ -63,7 +61,7 @@ class Stream:
         self.segmenter, self.options, self.mask_decoder = segmenter, options, mask_decoder
         self.total = segmenter.pointer_limit if total is None else total
         self.frame = 0
-        self._tracks: list[_Track] = []
+        self._tracks: list[Track] = []
 
     @property
     def objects(self) -> int:
@@ -93,17 +91,25 @@ class Stream:
                 f"is {self.objects}"
             )
         check_count(self.objects + len(begun), self.options)
-        self._tracks += [_Track() for _ in begun]
+        self._tracks += [Track() for _ in begun]
         if not self._tracks:
             self.frame += 1
             return None
-        store = _OneFrame(self.segmenter, image)
-        self._decode(store, prompts)
-        active = list(range(self.objects))
-        _visit(self.segmenter, store, self._tracks, self.frame, 1, self.total, self.options)
-        result = _collect(self._tracks, active, self.frame)
+        following = Following(
+            self.segmenter,
+            _OneFrame(self.segmenter, image),
+            self.total,
+            self.options,
+            self.mask_decoder,
+        )
+        following.begin(
+            [ObjectPrompt({self.frame: given}) for given in prompts.values()],
+            [self._tracks[number] for number in prompts],
+        )
+        following.visit(self._tracks, self.frame, 1)
+        result = collect(self._tracks, range(self.objects), self.frame)
         for track in self._tracks:
-            _forget(track, self.frame, self.segmenter)
+            track.forget(self.frame, self.segmenter)
         self.frame += 1
         return result
 
@@ -156,22 +162,13 @@ class Stream:
             mask_decoder=mask_decoder,
         )
         stream.frame = described["frame"]
-        stream._tracks = [_Track() for _ in range(described["objects"])]
+        stream._tracks = [Track() for _ in range(described["objects"])]
         for name in sorted({key.rsplit(".", 1)[0] for key in tensors}, key=_in_order):
             index, kind, frame = name.split(".")
             getattr(stream._tracks[int(index)], kind)[int(frame)] = _unpacked(name, tensors)
         for track, frames in zip(stream._tracks, described["conditioning"]):
             track.conditioning = {frame: track.prompted[frame] for frame in frames}
         return stream
-
-    def _decode(self, store: _OneFrame, prompts: Mapping[int, Given]) -> None:
-        if not prompts:
-            return
-        objects = [ObjectPrompt({self.frame: given}) for given in prompts.values()]
-        tracks = [self._tracks[number] for number in prompts]
-        _decode_prompted(
-            self.segmenter, store, objects, tracks, self.options, self.mask_decoder, recalled=True
-        )
 
 
 class _OneFrame:
@@ -180,14 +177,14 @@ class _OneFrame:
     def __init__(self, segmenter: Segmenter, image: np.ndarray):
         self._features = segmenter.encode(segmenter.preprocess(image[None]))
 
-    def prepare(self, frames) -> None:
+    def prepare(self, frames: Sequence[int]) -> None:
         """Nothing to do: there is one frame."""
 
     def features(self, frame: int) -> FrameFeatures:
         return self._features
 
 
-def _packed(name: str, result: _Result) -> dict[str, Tensor]:
+def _packed(name: str, result: Result) -> dict[str, Tensor]:
     tensors = {f"{name}.{field}": getattr(result, field) for field in _FIELDS}
     if result.memory is not None:
         tensors[f"{name}.memory"] = result.memory.features
@@ -195,8 +192,8 @@ def _packed(name: str, result: _Result) -> dict[str, Tensor]:
     return {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
 
 
-def _unpacked(name: str, tensors: Mapping[str, Tensor]) -> _Result:
-    result = _Result(*(tensors[f"{name}.{field}"] for field in _FIELDS))
+def _unpacked(name: str, tensors: Mapping[str, Tensor]) -> Result:
+    result = Result(*(tensors[f"{name}.{field}"] for field in _FIELDS))
     if f"{name}.memory" in tensors:
         result.memory = Memory(tensors[f"{name}.memory"], tensors[f"{name}.position"])
     return result

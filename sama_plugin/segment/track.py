@@ -16,13 +16,8 @@ from torch.nn import functional as F
 from sama_plugin.media import rle
 from sama_plugin.media.tracks import MaskTrack
 from sama_plugin.segment.base import Segmenter
-from sama_plugin.segment.propagate import (
-    DEFAULT,
-    FrameResult,
-    ObjectPrompt,
-    TrackOptions,
-    propagate,
-)
+from sama_plugin.segment.following import DEFAULT, FrameResult, ObjectPrompt, TrackOptions
+from sama_plugin.segment.propagate import propagate
 from sama_plugin.segment.store import FeatureStore
 
 

@@ -22,7 +22,7 @@ from sama_plugin.media.frames import FramePolicy
 from sama_plugin.media.prompts import RegionPrompt
 from sama_plugin.media.video import open_video
 from sama_plugin.segment.base import Prompt
-from sama_plugin.segment.propagate import RELEASED, ObjectPrompt
+from sama_plugin.segment.following import RELEASED, ObjectPrompt
 from sama_plugin.segment.track import track
 from tests.infer.conftest import FRAMES, HEIGHT, WIDTH
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sama_plugin.segment.base import SEGMENTERS, Decoded, FrameFeatures, Memory, build_segmenter
-from sama_plugin.segment.propagate import ObjectPrompt
+from sama_plugin.segment.following import ObjectPrompt
 from sama_plugin.segment.store import FeatureStore
 from sama_plugin.segment.stream import Stream
 from sama_plugin.segment.track import track

@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 
 from sama_plugin.errors import CheckpointError, ConfigError
 from sama_plugin.segment.base import Prompt, build_segmenter
-from sama_plugin.segment.propagate import STOCK, propagate
+from sama_plugin.segment.following import STOCK
+from sama_plugin.segment.propagate import propagate
 from sama_plugin.segment.sam2_hf_config import build_hf_sam2
 from sama_plugin.segment.sam2_names import TABLE, to_hf, to_meta
 from sama_plugin.segment.sizes import SIZES, Sam2Sizes, build_sam2

@@ -12,7 +12,8 @@ import torch
 from torch.nn import functional as F
 
 from sama_plugin.segment.base import Prompt
-from sama_plugin.segment.propagate import RELEASED, STOCK, ObjectPrompt, propagate
+from sama_plugin.segment.following import RELEASED, STOCK, ObjectPrompt
+from sama_plugin.segment.propagate import propagate
 from sama_plugin.segment.store import FeatureStore
 
 from .golden_cases import BACKENDS, Frames, cases, seg_head_of, segmenter_of

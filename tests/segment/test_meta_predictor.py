@@ -13,7 +13,8 @@ import torch
 
 from benchmarks.stock_tracker import stock_predictor
 from sama_plugin.segment.base import Prompt
-from sama_plugin.segment.propagate import STOCK, ObjectPrompt, propagate
+from sama_plugin.segment.following import STOCK, ObjectPrompt
+from sama_plugin.segment.propagate import propagate
 from sama_plugin.segment.sizes import Sam2Sizes
 from sama_plugin.segment.store import FeatureStore
 

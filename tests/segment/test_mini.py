@@ -8,7 +8,7 @@ import torch
 from sama_plugin.miniworld.render import render
 from sama_plugin.miniworld.world import sample_clip
 from sama_plugin.segment.base import Prompt, build_segmenter
-from sama_plugin.segment.propagate import ObjectPrompt
+from sama_plugin.segment.following import ObjectPrompt
 from sama_plugin.segment.store import FeatureStore
 from sama_plugin.segment.track import track
 

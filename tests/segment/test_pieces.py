@@ -10,8 +10,9 @@ import torch
 from sama_plugin.errors import RegionError
 from sama_plugin.media.video import open_video
 from sama_plugin.segment.base import Prompt, build_segmenter
+from sama_plugin.segment.following import ObjectPrompt, TrackOptions
 from sama_plugin.segment.pieces import pieces, propagate_pieces, spans
-from sama_plugin.segment.propagate import ObjectPrompt, TrackOptions, propagate
+from sama_plugin.segment.propagate import propagate
 from sama_plugin.segment.store import FeatureStore
 
 SIZE, FRAMES = 128, 9

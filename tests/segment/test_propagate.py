@@ -10,7 +10,8 @@ import torch
 from sama_plugin.errors import RegionError
 from sama_plugin.segment import propagate as propagate_module
 from sama_plugin.segment.base import Prompt
-from sama_plugin.segment.propagate import STOCK, ObjectPrompt, TrackOptions, propagate
+from sama_plugin.segment.following import STOCK, ObjectPrompt, Track, TrackOptions
+from sama_plugin.segment.propagate import propagate
 from sama_plugin.segment.store import FeatureStore
 from sama_plugin.segment.track import track
 
@@ -155,20 +156,20 @@ def test_stock_options_remember_empty_keyframes():
     assert (ours[6][0] - stock[6][0]).abs().max() > 1e-3
 
 
-def test_recall_is_bounded_and_complete():
+def test_recall_is_bounded_and_complete(monkeypatch):
     """Dropping old results changes nothing: a run that never forgets gives the same masks."""
-    import sama_plugin.segment.propagate as loop
-
-    objects = [ObjectPrompt({12: given(10, 10, 40, 40)})]
+    objects, forget = [ObjectPrompt({12: given(10, 10, 40, 40)})], Track.forget
     (bounded,), _ = run(objects, total=40)
-    forget, sizes = loop._forget, []
-    try:
-        loop._forget = lambda track, frame, segmenter: sizes.append(len(track.visited))
-        (complete,), _ = run(objects, total=40)
-        loop._forget = lambda *args: (forget(*args), sizes.append(-len(args[0].visited)))
-        run(objects, total=40)
-    finally:
-        loop._forget = forget
+    sizes = []
+    monkeypatch.setattr(Track, "forget", lambda track, *_: sizes.append(len(track.visited)))
+    (complete,), _ = run(objects, total=40)
+
+    def counted(track, *where):
+        forget(track, *where)
+        sizes.append(-len(track.visited))
+
+    monkeypatch.setattr(Track, "forget", counted)
+    run(objects, total=40)
     assert max(sizes) == 39 and -min(sizes) <= 2 * 16
     for frame, values in complete.items():
         torch.testing.assert_close(bounded[frame], values, atol=0, rtol=0)

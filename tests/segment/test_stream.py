@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from sama_plugin.errors import CheckpointError, RegionError
-from sama_plugin.segment.propagate import STOCK, ObjectPrompt, propagate
+from sama_plugin.segment.following import STOCK, ObjectPrompt
+from sama_plugin.segment.propagate import propagate
 from sama_plugin.segment.store import FeatureStore
 from sama_plugin.segment.stream import Stream
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from sama_plugin.segment.base import Prompt
-from sama_plugin.segment.propagate import STOCK, ObjectPrompt, propagate
+from sama_plugin.segment.following import STOCK, ObjectPrompt
+from sama_plugin.segment.propagate import propagate
 from sama_plugin.segment.store import FeatureStore
 
 from .test_backends import both
