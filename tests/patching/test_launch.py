@@ -97,7 +97,7 @@ def test_bad_command_lines(arguments, message):
         (["--plugin", "smaa"], "unknown plugin 'smaa' .did you mean 'sama'"),
         (
             ["--plugin=sama", "--plugin.bridge=stub_brige"],
-            "bridges 'stub_brige' .did you mean 'stub_bridge'",
+            "bridge 'stub_brige' .did you mean 'stub_bridge'",
         ),
         (["--plugin=sama", "--plugin.set=lora.rr=4"], "command line: unknown key lora.rr"),
         (["--plugin=sama", "--plugin.set=a=[1"], "'a=.1': the value is not valid YAML"),

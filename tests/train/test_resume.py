@@ -151,6 +151,7 @@ def test_a_run_killed_while_it_removes_a_checkpoint_leaves_no_half_of_it(tmp_pat
 
 def test_another_runs_checkpoints_are_not_overwritten(tmp_path):
     (tmp_path / "out" / "checkpoint-4" / "sama_adapter").mkdir(parents=True)
-    config = tiny_run(tmp_path / "none.jsonl", tmp_path / "out")
+    (tmp_path / "data.jsonl").touch()
+    config = tiny_run(tmp_path / "data.jsonl", tmp_path / "out")
     with pytest.raises(ConfigError, match="checkpoint-4 of an earlier run; continue it with --re"):
         train(config)
