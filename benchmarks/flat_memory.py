@@ -15,8 +15,12 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import resource
+import sys
+from pathlib import Path
 
 import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.segmenter_schedule import PROMPTED, SIZE, Noise, prompts
 from sama_plugin.media.tracks import MaskTrack

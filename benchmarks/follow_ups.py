@@ -17,11 +17,15 @@ heavier the encoders are against it, the more a session saves (`frame_costs.py`)
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from dataclasses import astuple, dataclass
+from pathlib import Path
 from typing import Iterator
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.encodes import present_everywhere
 from sama_plugin.infer.session import VideoSession

@@ -17,9 +17,12 @@ import argparse
 import resource
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.encodes import present_everywhere
 from sama_plugin.infer.answers import TextPiece

@@ -13,11 +13,14 @@ import argparse
 import copy
 import sys
 import time
+from pathlib import Path
 from unittest import mock
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.segmenter_schedule import SIZE, Noise
 from sama_plugin.segment.base import Prompt, Segmenter, build_segmenter
